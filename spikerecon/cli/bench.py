@@ -1,0 +1,110 @@
+"""spikerecon bench"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from spikerecon.cli.console import say, table, write_json
+from spikerecon.cli.options import (
+    InputOptions,
+    MethodOptions,
+    input_options,
+    json_file_option,
+    method_options,
+    quiet_option,
+    step_option,
+)
+from spikerecon.errors import UsageError
+
+
+@click.command("bench")
+@click.argument("path", required=False, metavar="[INPUT]")
+@click.option("--frames", type=int, help="Frames to time. [default: 10, on CUDA 500]")
+@click.option(
+    "--compare",
+    type=click.Choice(["reference"]),
+    help="Also time the plain float32 network, window by window.",
+)
+@input_options
+@method_options
+@step_option
+@json_file_option
+@quiet_option
+def command(
+    path: str | None,
+    frames: int | None,
+    compare: str | None,
+    source: InputOptions,
+    run: MethodOptions,
+    step: int,
+    json_file: str | None,
+    quiet: bool,
+) -> None:
+    """Measure how fast it is here; without INPUT, on a built-in scene of 400x250.
+
+    \b
+    spikerecon bench
+    spikerecon bench --method tfp
+    spikerecon bench capture.dat --compare reference --json bench.json
+    """
+    from spikerecon import benchmark
+    from spikerecon.methods import window_around
+    from spikerecon.simulate import film
+    from spikerecon.windows import WINDOW
+
+    engine = run.reconstructor()
+    if frames is None:
+        frames = 500 if engine.device.type == "cuda" else 10
+    if frames < 1 or step < 1:
+        raise UsageError("--frames and --step are whole numbers from 1 on")
+    if path is None:
+        window = max(WINDOW, sum(window_around(engine.method)))
+        recording = film("fan", planes=window + step * (frames + benchmark.WARM_UP_FRAMES - 1))
+    else:
+        recording = source.open(path)
+    with recording:
+        if recording.planes is None:
+            raise UsageError("a stream can be read once only: bench takes a file")
+        measured = benchmark.run(
+            engine,
+            recording,
+            frames=frames,
+            step=step,
+            planes_per_second=source.rate,
+            compare=compare is not None,
+            on_progress=lambda text: say(text, quiet),
+        )
+    if json_file != "-":
+        _show(measured, recording.name)
+    if json_file:
+        write_json(asdict(measured), json_file)
+
+
+def _show(measured: object, name: str) -> None:
+    from spikerecon.benchmark import Benchmark
+
+    assert isinstance(measured, Benchmark)
+    rows = [
+        ("recording", f"{name}, {measured.width}x{measured.height}"),
+        ("method", measured.method),
+        ("device", f"{measured.device} ({measured.processor})"),
+        ("precision, batch", f"{measured.precision}, {measured.batch_size}"),
+        ("frames timed", f"{measured.frames}, one every {measured.step} planes"),
+        ("ms a frame", f"{measured.ms_per_frame:.4g}"),
+        ("frames/s", f"{measured.frames_per_second:.4g}"),
+        ("real time", f"{measured.realtime_factor:.3g}x"),
+        ("peak memory", f"{measured.peak_memory_bytes / 2**20:.0f} MiB"),
+        ("parameters", f"{measured.parameters / 1e6:.2f} M"),
+        ("GFLOP a frame", f"{measured.gflop_per_frame:.1f}"),
+        *((f"  {stage}", f"{100 * share:.1f} %") for stage, share in measured.stages.items()),
+    ]
+    if "reference" in measured.compare:
+        plain = measured.compare["reference"]
+        rows += [
+            ("reference, ms a frame", f"{plain['ms_per_frame']:.4g}"),
+            ("times faster", f"{plain['ratio']:.2f}"),
+            ("frames agree to", f"{plain['max_difference']:.1e} (PSNR {plain['psnr']:.1f} dB)"),
+        ]
+    table(("figure", "here"), rows)

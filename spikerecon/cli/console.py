@@ -1,0 +1,124 @@
+"""What commands say: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from spikerecon.errors import OutputError
+
+LINE_EVERY = 10.0  # seconds between progress lines where there is no terminal
+
+
+class Progress:
+    """How far the work is, with frames a second and, where `planes_per_second` is given, the real-time factor."""
+
+    def __init__(self, total: int | None, step: int, planes_per_second: float) -> None:
+        self.total = total
+        self._real_time = step / planes_per_second
+        self._began = self._said = time.monotonic()
+        self.done = 0
+
+    def text(self) -> str:
+        """Speed so far: "12.3 frames/s, 0.006x real time"."""
+        speed = self.done / max(time.monotonic() - self._began, 1e-9)
+        return f"{speed:.3g} frames/s, {speed * self._real_time:.2g}x real time"
+
+    def update(self, done: int) -> None:
+        self.done = done
+        now = time.monotonic()
+        if now - self._said < LINE_EVERY:
+            return
+        self._said = now
+        left = ""
+        if self.total:
+            left = f", {(self.total - done) * (now - self._began) / done:.0f} s left"
+        click.echo(f"{done}{f'/{self.total}' if self.total else ''} frames, {self.text()}{left}", err=True)
+
+
+class _Bar(Progress):
+    def __init__(self, total: int | None, step: int, planes_per_second: float) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichProgress
+
+        super().__init__(total, step, planes_per_second)
+        self._bar = RichProgress(
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[speed]}"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._task = self._bar.add_task("", total=total, speed="")
+        self._bar.start()
+
+    def update(self, done: int) -> None:
+        self.done = done
+        self._bar.update(self._task, completed=done, speed=self.text())
+
+    def stop(self) -> None:
+        self._bar.stop()
+
+
+@contextmanager
+def progress(total: int | None, *, step: int, planes_per_second: float, quiet: bool) -> Iterator[Progress]:
+    """A bar on a terminal, a line every ten seconds elsewhere, nothing where `quiet`."""
+    if quiet:
+        shown = Progress(total, step, planes_per_second)
+        shown.update = lambda done: setattr(shown, "done", done)  # type: ignore[method-assign]
+        yield shown
+    elif sys.stderr.isatty():
+        bar = _Bar(total, step, planes_per_second)
+        try:
+            yield bar
+        finally:
+            bar.stop()
+    else:
+        yield Progress(total, step, planes_per_second)
+
+
+def say(text: str, quiet: bool = False) -> None:
+    """A line on stderr."""
+    if not quiet:
+        click.echo(text, err=True)
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table on stdout, the first column to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
+    for row in (headings, ["-" * width for width in widths], *rows):
+        cells = [
+            cell.ljust(width) if not i else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        click.echo("  ".join(cells).rstrip())
+
+
+def write_json(value: Any, file: str) -> None:
+    """Indented JSON to a file, or to stdout for `-`. Raises OutputError."""
+    text = json.dumps(value, indent=2)
+    if file == "-":
+        click.echo(text)
+        return
+    try:
+        Path(file).write_text(text + "\n")
+    except OSError as error:
+        raise OutputError(f"{file}: cannot be written: {error.strerror or error}") from None
+
+
+def rates_text(planes_per_second: float, step: int, fps: float) -> str:
+    """The three rates that get mixed up, and the slow motion they give."""
+    frames = planes_per_second / step
+    return (
+        f"{planes_per_second:g} planes/s, a frame every {step} planes = {frames:g} frames/s, "
+        f"played at {fps:g} = {frames / fps:.3g}x slow motion"
+    )

@@ -1,0 +1,145 @@
+"""spikerecon convert"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from spikerecon.cli.console import progress, rates_text, say, write_json
+from spikerecon.cli.options import (
+    InputOptions,
+    MethodOptions,
+    PictureOptions,
+    input_options,
+    json_option,
+    method_options,
+    overwrite_option,
+    picture_options,
+    quiet_option,
+    step_option,
+)
+from spikerecon.errors import SpikeReconError, UsageError
+
+
+@click.command("convert")
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.option("-o", "--output", required=True, metavar="OUT", help="Video, folder or pattern; see above.")
+@input_options
+@method_options
+@step_option
+@picture_options
+@click.option("--fps", type=float, default=60, show_default=True, help="Playback pictures a second.")
+@click.option("--codec", type=click.Choice(["h264", "h264-lossless", "ffv1"]), default="h264", show_default=True)
+@click.option("--crf", type=float, default=18, show_default=True, help="H.264 quality: 0 lossless, 51 worst.")
+@overwrite_option
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")
+@json_option
+@quiet_option
+def command(
+    inputs: tuple[str, ...],
+    output: str,
+    source: InputOptions,
+    run: MethodOptions,
+    step: int,
+    picture: PictureOptions,
+    fps: float,
+    codec: str,
+    crf: float,
+    overwrite: bool,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Turn a whole recording into a video or pictures.
+
+    OUT is a video by its suffix (.mp4 .mov .mkv .gif), or PNG pictures: a folder, or a pattern like
+    out/%06d.png. With several inputs it holds {name}, which stands for each input's name. INPUT can be - for
+    packed planes on standard input.
+
+    \b
+    spikerecon convert fan.dat -o fan.mp4
+    spikerecon convert *.dat -o "videos/{name}.mp4" --step 10
+    """
+    if len(inputs) > 1 and "{name}" not in output:
+        raise UsageError(f"{len(inputs)} inputs need an output with {{name}} in it, such as 'videos/{{name}}.mp4'")
+    writing: dict[str, Any] = {"fps": fps, "codec": codec, "crf": crf, "overwrite": overwrite}
+    results, failed = [], 0
+    for path in inputs:
+        target = output.replace("{name}", "stdin" if path == "-" else Path(path).stem)
+        try:
+            results.append(_convert(path, target, source, run, step, picture, writing, dry_run, quiet))
+        except SpikeReconError as error:
+            if len(inputs) == 1:
+                raise
+            failed += 1
+            click.echo(f"error: {error}", err=True)
+    if as_json:
+        write_json(results if len(inputs) > 1 else results[0], "-")
+    if failed:
+        raise SpikeReconError(f"{failed} of {len(inputs)} recordings could not be converted")
+
+
+def _convert(
+    path: str,
+    target: str,
+    source: InputOptions,
+    run: MethodOptions,
+    step: int,
+    picture: PictureOptions,
+    writing: dict[str, Any],
+    dry_run: bool,
+    quiet: bool,
+) -> dict[str, Any]:
+    from spikerecon import video
+
+    writing = {**writing, "bit_depth": int(picture.bit_depth)}
+    checked = video.check_output(target, **writing)
+    with source.open(path) as recording:
+        engine = run.reconstructor()
+        start, end = source.span()
+        centers = engine.centers(recording, start=start, end=end, step=step)
+        levels = picture.levels(recording, start, end)
+        total = len(centers) if recording.planes is not None or end is not None else None
+        length = f"{recording.planes} planes" if recording.planes is not None else "a stream"
+        say(f"{recording.name}: {recording.width}x{recording.height}, {length} ({recording.layout})", quiet)
+        say(rates_text(source.rate, step, checked.fps), quiet)
+        say(f"{engine.about}, gain {levels['gain']:.4g}", quiet)
+        for note in checked.notes:
+            say(f"note: {note}", quiet)
+        result: dict[str, Any] = {
+            "input": path,
+            "output": str(checked.path),
+            "width": recording.width,
+            "height": recording.height,
+            "layout": recording.layout,
+            "frames": total,
+            "first_center": centers[0],
+            "step": step,
+            "rate": source.rate,
+            "fps": checked.fps,
+            "gain": levels["gain"],
+            "method": engine.method.name,
+            "weights": engine.method.about,
+            "device": str(engine.device),
+            "precision": engine.precision,
+        }
+        if dry_run:
+            say(f"would write {total if total is not None else 'all'} frames to {checked.path}", quiet)
+            return result
+        began = time.perf_counter()
+        with progress(total, step=step, planes_per_second=source.rate, quiet=quiet) as shown:
+            written = video.save(
+                target,
+                (frame.rate for frame in engine.frames(recording, centers)),
+                gain=levels["gain"],
+                gamma=levels["gamma"],
+                on_progress=shown.update,
+                **writing,
+            )
+        for note in written.notes[len(checked.notes) :]:
+            say(f"note: {note}", quiet)
+        say(f"{checked.path}: {written.pictures} frames, {shown.text()}", quiet)
+        return {**result, "frames": written.pictures, "seconds": round(time.perf_counter() - began, 3)}

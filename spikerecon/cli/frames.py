@@ -1,0 +1,128 @@
+"""spikerecon frames"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from spikerecon.cli.console import say, write_json
+from spikerecon.cli.options import (
+    InputOptions,
+    MethodOptions,
+    PictureOptions,
+    input_options,
+    json_option,
+    method_options,
+    overwrite_option,
+    picture_options,
+    quiet_option,
+)
+from spikerecon.errors import UsageError
+
+if TYPE_CHECKING:
+    from spikerecon.engine import Frame, Reconstructor
+
+
+@click.command("frames")
+@click.argument("path", required=False, metavar="[INPUT]")
+@click.option("--center", type=int, multiple=True, help="The plane that starts at the picture's instant.")
+@click.option("--centers", metavar="START:STOP:STEP", help="Centres at even distances.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="OUT",
+    default=".",
+    help="A .png file, or a folder (made where it is missing). [default: here]",
+)
+@input_options
+@method_options
+@picture_options
+@overwrite_option
+@json_option
+@quiet_option
+def command(
+    path: str | None,
+    center: tuple[int, ...],
+    centers: str | None,
+    output: str,
+    source: InputOptions,
+    run: MethodOptions,
+    picture: PictureOptions,
+    overwrite: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Write single pictures of a recording; without INPUT, of a built-in scene: a fan.
+
+    \b
+    spikerecon frames fan.dat --center 1200
+    spikerecon frames fan.dat --centers 100:2000:100 -o pictures
+    spikerecon frames --center 1200
+    """
+    from spikerecon import video, windows
+
+    wanted = sorted({*center, *(windows.parse_range(centers) if centers else ())})
+    if not wanted:
+        raise UsageError("no picture asked for: give --center N or --centers START:STOP:STEP")
+    name = "fan" if path is None else "stdin" if path == "-" else Path(path).stem
+    if output.endswith(".png"):
+        if len(wanted) > 1:
+            raise UsageError(f"{len(wanted)} pictures do not fit in the one file {output}: give a folder")
+        files = [Path(output)]
+    else:
+        files = [Path(output) / f"{name}_{c:06d}.png" for c in wanted]
+        if not Path(output).is_dir():
+            video.check_output(output)  # its parent must be there
+    for file in files:
+        if file.parent.is_dir() or output.endswith(".png"):
+            video.check_png(file, overwrite=overwrite)
+    engine = run.reconstructor()
+    pictures = _built_in(engine, picture, wanted) if path is None else _recorded(path, engine, source, picture, wanted)
+    written: list[dict[str, Any]] = []
+    for file, (frame, levels) in zip(files, pictures, strict=True):
+        if not written:
+            say(f"{engine.about}, gain {levels['gain']:.4g}", quiet)
+            file.parent.mkdir(exist_ok=True)
+        image = video.to_uint(frame.rate, **levels)
+        video.write_png(file, image, overwrite=overwrite)
+        say(str(file), quiet)
+        written.append({"center": frame.center, "file": str(file), "gain": levels["gain"]})
+    if as_json:
+        write_json(written, "-")
+
+
+def _recorded(
+    path: str, engine: Reconstructor, source: InputOptions, picture: PictureOptions, wanted: list[int]
+) -> Iterator[tuple[Frame, dict[str, Any]]]:
+    from spikerecon.methods import window_around
+    from spikerecon.windows import check_center
+
+    with source.open(path) as recording:
+        for center in wanted:
+            check_center(center, recording.planes, *window_around(engine.method))
+        start, end = source.span()
+        levels = picture.levels(recording, start, end)
+        for frame in engine.frames(recording, wanted):
+            yield frame, levels
+
+
+def _built_in(
+    engine: Reconstructor, picture: PictureOptions, wanted: list[int]
+) -> Iterator[tuple[Frame, dict[str, Any]]]:
+    """Films just the planes around each centre: the fan turns for ever."""
+    from spikerecon.engine import Frame
+    from spikerecon.methods import window_around
+    from spikerecon.simulate import film
+    from spikerecon.windows import check_center
+
+    before, after = window_around(engine.method)
+    levels: dict[str, Any] = {}
+    for center in wanted:
+        check_center(center, None, before, after)
+        recording = film("fan", planes=before + after, start=center - before)
+        levels = levels or picture.levels(recording, 0, None)
+        (frame,) = engine.frames(recording, [before])
+        yield Frame(center, frame.rate), levels

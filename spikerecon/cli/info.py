@@ -1,0 +1,56 @@
+"""spikerecon info"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from spikerecon.cli.console import write_json
+from spikerecon.cli.options import InputOptions, input_options, json_option
+
+
+@click.command("info")
+@click.argument("path", metavar="INPUT")
+@input_options
+@json_option
+def command(path: str, source: InputOptions, as_json: bool) -> None:
+    """Say what a recording is: layout, size, duration, firing rates, trouble spots.
+
+    \b
+    spikerecon info fan.dat
+    spikerecon info capture.dat --size 640x360 --json
+    """
+    from spikerecon.recording import rate_map, rate_summary
+
+    with source.open(path) as recording:
+        rates = rate_summary(rate_map(recording))
+        seconds = None if recording.planes is None else recording.planes / source.rate
+        facts: dict[str, Any] = {
+            "input": path,
+            "layout": recording.layout,
+            "why": recording.why,
+            "width": recording.width,
+            "height": recording.height,
+            "flip": recording.flip,
+            "planes": recording.planes,
+            "rate": source.rate,
+            "seconds": seconds,
+            "leftover_bytes": recording.leftover_bytes,
+            "firing_rate": asdict(rates),
+            "notes": recording.notes,
+        }
+    if as_json:
+        write_json(facts, "-")
+        return
+    length = "not known until its end" if seconds is None else f"{recording.planes}, {1000 * seconds:.6g} ms"
+    click.echo(f"{recording.name}")
+    click.echo(f"  layout        {recording.layout}: {recording.why}")
+    click.echo(f"  size          {recording.width}x{recording.height}{', stored upside down' * recording.flip}")
+    click.echo(f"  planes        {length} at {source.rate:g} planes/s")
+    click.echo(
+        f"  firing rate   {rates.mean:.4f} spikes a plane on average; of the pixels, 1 % stay below "
+        f"{rates.p1:.4f}, half below {rates.p50:.4f}, 99 % below {rates.p99:.4f}"
+    )
+    click.echo(f"  trouble       {rates.never} pixels never fire, {rates.always} always do")

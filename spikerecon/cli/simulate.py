@@ -1,0 +1,135 @@
+"""spikerecon simulate"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from spikerecon.cli.console import say, write_json
+from spikerecon.cli.options import overwrite_option, quiet_option
+from spikerecon.errors import OutputError, RecordingError, UsageError
+
+if TYPE_CHECKING:
+    from spikerecon.simulate import Scene
+
+
+@click.command("simulate")
+@click.argument("source", metavar="SOURCE")
+@click.option("-o", "--output", required=True, metavar="OUT.dat")
+@click.option("--planes", type=int, help="Planes to film. [default: 1000, or the whole video]")
+@click.option("--start", type=int, default=0, show_default=True, help="Plane of the scene to begin with.")
+@click.option("--size", metavar="WIDTHxHEIGHT", help="Of a built-in scene. [default: 400x250]")
+@click.option(
+    "--planes-per-frame",
+    type=float,
+    default=20,
+    show_default=True,
+    help="Planes between pictures of a video.",
+)
+@click.option(
+    "--full-scale-rate",
+    type=float,
+    default=0.6,
+    show_default=True,
+    help="Spikes a plane of white; the exposure.",
+)
+@click.option("--noise", is_flag=True, help="Add what a real sensor adds.")
+@click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same bytes.")
+@click.option("--truth", metavar="DIR", help="Keep true pictures and a sequences.json for 'evaluate'.")
+@click.option("--truth-step", type=int, default=100, show_default=True, help="Planes between true pictures.")
+@overwrite_option
+@quiet_option
+def command(
+    source: str,
+    output: str,
+    planes: int | None,
+    start: int,
+    size: str | None,
+    planes_per_frame: float,
+    full_scale_rate: float,
+    noise: bool,
+    seed: int,
+    truth: str | None,
+    truth_step: int,
+    overwrite: bool,
+    quiet: bool,
+) -> None:
+    """Film a scene with a simulated spike camera.
+
+    SOURCE is a built-in scene (fan, pan), a video file, or a folder of pictures that follow each other.
+
+    \b
+    spikerecon simulate fan -o fan.dat --planes 2000
+    spikerecon simulate race.mp4 -o race.dat --planes-per-frame 10 --noise --truth race
+    """
+    from spikerecon.recording import write_packed
+    from spikerecon.simulate import SensorNoise, simulate
+
+    scene, planes = _scene(source, size, planes, start, planes_per_frame, seed)
+    if Path(output).exists() and not overwrite:
+        raise OutputError(f"{output}: exists already; give -y to replace it")
+    sensor = SensorNoise() if noise else None
+    chunks = simulate(scene, planes=planes, full_scale_rate=full_scale_rate, start=start, seed=seed, noise=sensor)
+    if truth is not None:
+        centers = range(30, planes - 29, max(1, truth_step))
+        if not centers:
+            raise UsageError(f"{planes} planes hold no window of 60 to keep a true picture of")
+        described = {"planes": planes, "full_scale_rate": full_scale_rate, "noise": sensor}
+        _write_truth(Path(truth), Path(output), scene, centers, start, described, overwrite)
+    written = write_packed(output, chunks, scene.width, overwrite=overwrite)
+    say(f"{output}: {scene.width}x{scene.height}, {written} planes", quiet)
+
+
+def _scene(
+    source: str, size: str | None, planes: int | None, start: int, planes_per_frame: float, seed: int
+) -> tuple[Scene, int]:
+    from spikerecon.recording import parse_size
+    from spikerecon.simulate import SCENES, VideoScene, make_scene
+    from spikerecon.video import read_pictures
+
+    if source in SCENES:
+        width, height = parse_size(size) if size else (400, 250)
+        return make_scene(source, width, height, seed), 1000 if planes is None else planes
+    if not Path(source).exists():
+        known = ", ".join(SCENES)
+        raise RecordingError(f"{source}: neither a built-in scene ({known}) nor a video or folder that is there")
+    if size:
+        raise UsageError("--size is for built-in scenes: a video has its own")
+    frames: Callable[[], Iterator[Any]] = lambda: read_pictures(source)  # noqa: E731
+    video = VideoScene(frames, planes_per_frame)
+    there = video.planes - start
+    if planes is None:
+        planes = there
+    if planes > there:
+        raise UsageError(f"{source} lasts {there} planes at {planes_per_frame:g} a picture, not {planes}")
+    return video, planes
+
+
+def _write_truth(
+    folder: Path,
+    recording: Path,
+    scene: Scene,
+    centers: range,
+    start: int,
+    described: dict[str, Any],
+    overwrite: bool,
+) -> None:
+    """True pictures and what `evaluate` needs to know; the recording is named relative to the folder."""
+    import os
+
+    from spikerecon.simulate import sequence_entry, truth
+    from spikerecon.video import to_uint, write_png
+
+    record = folder / "sequences.json"
+    if record.exists() and not overwrite:
+        raise OutputError(f"{record}: exists already; give -y to replace it")
+    folder.mkdir(parents=True, exist_ok=True)
+    entry = sequence_entry(recording, scene, centers, **described)
+    entry["file"] = os.path.relpath(recording, folder)
+    for center, name in zip(centers, entry["truth"], strict=True):
+        picture = to_uint(truth(scene, start + center), bit_depth=16)
+        write_png(folder / name, picture, overwrite=overwrite)
+    write_json([entry], str(record))

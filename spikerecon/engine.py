@@ -1,0 +1,301 @@
+"""Windows slid over a recording, in batches, on a device: the way from packed bytes to pictures."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from spikerecon import windows
+from spikerecon.checkpoint import DEFAULT as DEFAULT_WEIGHTS
+from spikerecon.errors import DeviceError, UsageError
+from spikerecon.methods import Method, make_method, window_around
+from spikerecon.network import Features
+from spikerecon.pipeline import RunAhead
+from spikerecon.recording import Recording
+from spikerecon.windows import WINDOW
+
+T = TypeVar("T")
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+STAGES = ("read", "unpack", "encode", "decode", "to host")
+QUEUE_DEPTH = 2  # batches read ahead, and frames waiting to be taken
+CACHE_BYTES = 2**30  # features kept for later windows; blocks beyond are encoded again
+CUDA_BATCH_PIXELS = 16 * 400 * 250  # pictures decoded at once: what keeps a GPU busy
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A reconstructed picture. center: the plane that starts at its instant. rate: float32 (H, W), spikes per plane."""
+
+    center: int
+    rate: NDArray[np.float32]
+
+
+class Reconstructor:
+    """Runs a method over recordings.
+
+    method: one of `methods.METHODS`, made by `make_method` with `weights` and `window`, or a method made already.
+    device: "auto" (CUDA if there is one), "cpu", "cuda", "cuda:N" or "mps". precision: "auto", "float32", "bfloat16"
+    or "float16", of the network's arithmetic; "auto" is bfloat16 where the processor has instructions for it.
+    batch_size: pictures decoded at once, or "auto". measure: wait for the device after every stage, so that
+    `seconds` tells them apart.
+
+    Raises DeviceError for a device that is not there, UsageError for unknown names.
+    """
+
+    def __init__(
+        self,
+        method: Method | str = "stir",
+        *,
+        weights: str = DEFAULT_WEIGHTS,
+        window: int | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+        batch_size: int | str = "auto",
+        measure: bool = False,
+    ) -> None:
+        self.method = make_method(method, weights=weights, window=window) if isinstance(method, str) else method
+        self.device = pick_device(device)
+        self.precision = pick_precision(precision, self.device)
+        self.batch_size = batch_size if batch_size == "auto" else _positive(batch_size)
+        self.measure = measure
+        self.seconds = dict.fromkeys(STAGES, 0.0)
+        if self.method.network is not None:
+            self.method.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        precision = self.precision if self.method.network is not None else "float32"
+        self.about = f"{self.method.name}: {self.method.about}, on {self.device} in {precision}"
+
+    def centers(self, recording: Recording, *, start: int = 0, end: int | None = None, step: int = 20) -> range:
+        """Centres of all windows between planes `start` and `end`, `step` apart; the first is start + 30.
+
+        Methods with shorter windows get the same centres, so that their pictures can be compared.
+        """
+        window = max(WINDOW, sum(window_around(self.method)))
+        return windows.centers(recording.planes, start=start, end=end, step=step, window=window)
+
+    def frames(self, recording: Recording, centers: Collection[int] | None = None) -> Iterator[Frame]:
+        """Pictures of a recording at `centers` (ascending; by default all of `self.centers`).
+
+        Reading runs ahead in a thread. A recording of unknown length (a pipe) ends the pictures where it ends.
+        """
+        if centers is None:
+            centers = self.centers(recording)
+        batch_size = self.batch_for(recording)
+        read_ahead = RunAhead(self._read(recording, centers), QUEUE_DEPTH * batch_size)
+        run = _Run(self, recording.width, centers)
+        try:
+            for batch in batched(read_ahead, batch_size):
+                rates = run.rates(batch)
+                for (center, _), rate in zip(batch, rates, strict=True):
+                    yield Frame(center, rate)
+        finally:
+            read_ahead.close()
+
+    def _read(self, recording: Recording, centers: Iterable[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        before, after = window_around(self.method)
+        for center in centers:
+            with self.stage("read"):
+                rows = recording.read(center - before, center + after)
+            if len(rows) < before + after:
+                return
+            yield center, rows
+
+    def batch_for(self, recording: Recording) -> int:
+        """Pictures that are decoded at once for recordings of this size."""
+        if self.batch_size != "auto":
+            return int(self.batch_size)
+        if self.device.type == "cuda":
+            return max(1, CUDA_BATCH_PIXELS // (recording.width * recording.height))
+        return 1
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time spent inside to `seconds[name]`."""
+        began = time.perf_counter()
+        yield
+        if self.measure and self.device.type == "cuda" and name != "read":
+            torch.cuda.synchronize(self.device)
+        self.seconds[name] += time.perf_counter() - began
+
+
+class _Run:
+    """One pass over a recording: the features of blocks that later windows still need."""
+
+    def __init__(self, engine: Reconstructor, width: int, centers: Collection[int]) -> None:
+        self.engine = engine
+        self.method = engine.method
+        self.width = width
+        self.centers = centers if isinstance(centers, range) else frozenset(centers)
+        self.features: dict[int, Features] = {}
+
+    def rates(self, batch: list[tuple[int, NDArray[np.uint8]]]) -> NDArray[np.float32]:
+        """float32 (B, H, W) for windows (centre, packed rows); in halves where the device's memory is too small."""
+        try:
+            with torch.inference_mode(), self._autocast():
+                return self._rates(batch)
+        except torch.OutOfMemoryError:
+            if len(batch) == 1:
+                raise DeviceError(
+                    f"{self.engine.device} has too little memory for one picture of this size: try --device cpu"
+                ) from None
+        self.features.clear()
+        torch.cuda.empty_cache()
+        self.engine.batch_size = half = len(batch) // 2
+        return np.concatenate([self.rates(batch[:half]), self.rates(batch[half:])])
+
+    def _rates(self, batch: list[tuple[int, NDArray[np.uint8]]]) -> NDArray[np.float32]:
+        stage = self.engine.stage
+        height = batch[0][1].shape[1]
+        self._encode(batch)
+        with stage("decode"):
+            blocks = [
+                [
+                    torch.cat(levels)
+                    for levels in zip(*(self.features[center + offset] for center, _ in batch), strict=True)
+                ]
+                for offset in self.method.offsets
+            ]
+            rates = self.method.decode(*blocks)
+        last = batch[-1][0]
+        for start in [start for start in self.features if not self._needed_after(last, start)]:
+            del self.features[start]
+        with stage("to host"):
+            return crop(rates, height, self.width).cpu().numpy()
+
+    def _encode(self, batch: list[tuple[int, NDArray[np.uint8]]]) -> None:
+        """Features of all blocks of a batch that are not there yet."""
+        stage, method = self.engine.stage, self.method
+        missing: dict[int, NDArray[np.uint8]] = {}
+        for center, rows in batch:
+            for offset in method.offsets:
+                if center + offset not in self.features:
+                    first = offset - method.offsets[0]
+                    missing[center + offset] = rows[first : first + method.block_planes]
+        # One block at a time on the CPU: its caches are small. On a GPU all at once.
+        size = len(missing) if self.engine.device.type == "cuda" else 1
+        for group in batched(missing.items(), max(1, size)):
+            with stage("unpack"):
+                packed = torch.from_numpy(np.stack([rows for _, rows in group])).to(self.engine.device)
+                planes = pad(unpack_bits(packed, self.width), method.multiple)
+            with stage("encode"):
+                encoded = method.encode(planes)
+                for i, (start, _) in enumerate(group):
+                    self.features[start] = [level[i : i + 1] for level in encoded]
+
+    def _needed_after(self, center: int, start: int) -> bool:
+        """Whether a window beyond `center` has a block that starts at plane `start`, and memory allows keeping it."""
+        later = (start - offset for offset in self.method.offsets)
+        if not any(c > center and c in self.centers for c in later):
+            return False
+        size = sum(level.nbytes for level in self.features[start])
+        return size * len(self.features) <= CACHE_BYTES or start >= center + self.method.offsets[-1]
+
+    def _autocast(self) -> torch.autocast:
+        precision = PRECISIONS[self.engine.precision]
+        return torch.autocast(
+            self.engine.device.type,
+            precision if precision != torch.float32 else None,
+            enabled=precision != torch.float32 and self.method.network is not None,
+        )
+
+
+def unpack_bits(rows: Tensor, width: int) -> Tensor:
+    """Packed rows (..., H, bytes), uint8, lowest bit first, to planes (..., H, width) of 0.0 and 1.0, float32."""
+    shifts = torch.arange(8, dtype=torch.uint8, device=rows.device)
+    bits = rows.unsqueeze(-1).bitwise_right_shift(shifts).bitwise_and_(1)
+    return bits.flatten(-2)[..., :width].float()
+
+
+def pad(planes: Tensor, multiple: int) -> Tensor:
+    """Grow (B, P, H, W) to multiples of `multiple` by repeating the border, evenly on both sides."""
+    height, width = planes.shape[-2:]
+    down, right = -height % multiple, -width % multiple
+    if not down and not right:
+        return planes
+    return F.pad(planes, (right // 2, right - right // 2, down // 2, down - down // 2), mode="replicate")
+
+
+def crop(pictures: Tensor, height: int, width: int) -> Tensor:
+    """The middle `height` x `width` of pictures (B, H, W): undoes `pad`."""
+    top, left = (pictures.shape[-2] - height) // 2, (pictures.shape[-1] - width) // 2
+    return pictures[..., top : top + height, left : left + width]
+
+
+def plain_frame(method: Method, recording: Recording, center: int) -> Frame:
+    """One picture the plain way: its window alone, whole, in float32, where the method is. What `frames` must equal."""
+    before, after = window_around(method)
+    rows = torch.from_numpy(recording.read(center - before, center + after))[None]
+    if method.network is not None:
+        rows = rows.to(next(method.network.parameters()).device)
+    planes = pad(unpack_bits(rows, recording.width), method.multiple)
+    starts = [offset + before for offset in method.offsets]
+    with torch.inference_mode():
+        blocks = [method.encode(planes[:, start : start + method.block_planes]) for start in starts]
+        rates = method.decode(*blocks)
+    return Frame(center, crop(rates, recording.height, recording.width)[0].cpu().numpy())
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of a name. Raises DeviceError where it is not there, UsageError for an unknown name."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"unknown device '{name}': choose auto, cpu, cuda, cuda:N or mps") from None
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            raise DeviceError(f"device '{name}' is not there (CUDA devices: {count}): try --device cpu")
+    elif device.type == "mps":
+        if not torch.backends.mps.is_available():
+            raise DeviceError("device 'mps' is not there: try --device cpu")
+    elif device.type != "cpu":
+        raise UsageError(f"unknown device '{name}': choose auto, cpu, cuda, cuda:N or mps")
+    return device
+
+
+def pick_precision(name: str, device: torch.device) -> str:
+    """The precision to compute in. Raises UsageError for an unknown name."""
+    if name != "auto":
+        if name not in PRECISIONS:
+            raise UsageError(f"unknown precision '{name}': choose auto, {', '.join(PRECISIONS)}")
+        return name
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+    if device.type == "cpu" and _cpu_has_bfloat16():
+        return "bfloat16"
+    return "float32"
+
+
+def _cpu_has_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 in hardware (AVX512-BF16 or AMX)."""
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
+
+
+def _positive(batch_size: int | str) -> int:
+    try:
+        value = int(batch_size)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise UsageError(f"batch size '{batch_size}' is neither auto nor a whole number from 1 on")
+    return value
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of up to `size` items."""
+    iterator = iter(items)
+    while batch := list(itertools.islice(iterator, size)):
+        yield batch

@@ -1,0 +1,128 @@
+"""Quality of a method on recordings whose true pictures are known."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from spikerecon.engine import Reconstructor
+from spikerecon.errors import RecordingError
+from spikerecon.methods import window_around
+from spikerecon.metrics import psnr, ssim
+from spikerecon.recording import open_recording
+from spikerecon.windows import check_center
+
+
+@dataclass(frozen=True)
+class TrueSequence:
+    """A recording with true pictures (PNG, 8 or 16 bit, white = full scale) at its centres."""
+
+    name: str
+    path: Path
+    width: int
+    height: int
+    full_scale_rate: float
+    centers: tuple[int, ...]
+    truth: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Score:
+    """psnr in dB, ssim up to 1, of one picture."""
+
+    name: str
+    center: int
+    psnr: float
+    ssim: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of one method, and their means over all pictures."""
+
+    scores: tuple[Score, ...]
+
+    @property
+    def mean_psnr(self) -> float:
+        return float(np.mean([score.psnr for score in self.scores]))
+
+    @property
+    def mean_ssim(self) -> float:
+        return float(np.mean([score.ssim for score in self.scores]))
+
+    def to_dict(self, method: str, weights: str) -> dict[str, Any]:
+        """As it goes into a JSON file."""
+        return {
+            "method": method,
+            "weights": weights,
+            "results": [asdict(score) for score in self.scores],
+            "mean": {"psnr": self.mean_psnr, "ssim": self.mean_ssim},
+        }
+
+
+def load_sequences(path: str | os.PathLike[str]) -> list[TrueSequence]:
+    """Read a `sequences.json`; the files that it names lie beside it.
+
+    Raises RecordingError where it is missing, no such list, or names files that are not there.
+    """
+    path = Path(path)
+    try:
+        entries = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise RecordingError(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:
+        raise RecordingError(f"{path}: is no list of sequences in JSON: {error}") from None
+    found = []
+    for number, entry in enumerate(entries if isinstance(entries, list) else [entries]):
+        try:
+            sequence = TrueSequence(
+                name=str(entry["name"]),
+                path=path.parent / entry["file"],
+                width=int(entry["width"]),
+                height=int(entry["height"]),
+                full_scale_rate=float(entry["full_scale_rate"]),
+                centers=tuple(map(int, entry["centers"])),
+                truth=tuple(path.parent / name for name in entry["truth"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise RecordingError(f"{path}: entry {number} is no sequence: {error!r}") from None
+        if len(sequence.centers) != len(sequence.truth) or not sequence.centers:
+            raise RecordingError(f"{path}: {sequence.name} needs one true picture for each centre")
+        for file in (sequence.path, *sequence.truth):
+            if not file.is_file():
+                raise RecordingError(f"{file}: no such file; {path} names it")
+        found.append(sequence)
+    if not found:
+        raise RecordingError(f"{path}: lists no sequences")
+    return found
+
+
+def evaluate(engine: Reconstructor, sequences: Sequence[TrueSequence]) -> Evaluation:
+    """Score a method. A prediction is rate / full-scale rate, clipped to [0, 1]. Raises what reading raises."""
+    scores = []
+    for sequence in sequences:
+        size = (sequence.width, sequence.height)
+        with open_recording(sequence.path, layout="packed", size=size) as recording:
+            for center in sequence.centers:
+                check_center(center, recording.planes, *window_around(engine.method))
+            frames = engine.frames(recording, sequence.centers)
+            for frame, file in zip(frames, sequence.truth, strict=True):
+                prediction = np.clip(frame.rate / sequence.full_scale_rate, 0, 1)
+                true = read_truth(file)
+                scores.append(Score(sequence.name, frame.center, psnr(prediction, true), ssim(prediction, true)))
+    return Evaluation(tuple(scores))
+
+
+def read_truth(path: Path) -> NDArray[np.float64]:
+    """A grey PNG of 8 or 16 bit as intensity in [0, 1]."""
+    with Image.open(path) as image:
+        values = np.asarray(image if image.mode.startswith("I") else image.convert("L"))
+    return values / (255.0 if values.dtype == np.uint8 else 65535.0)

@@ -1,0 +1,131 @@
+"""The ways to turn spikes into a picture, behind one interface.
+
+A method looks at one or more blocks of planes around an instant. `encode` turns blocks into features, each block by
+itself, so that a block shared by several windows is encoded once; `decode` turns the features of a window's blocks
+into its picture.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from spikerecon import checkpoint, classical
+from spikerecon.errors import UsageError
+from spikerecon.network import BLOCK_STRIDE, BLOCKS, STIR, Features
+
+TFP_WINDOW = 20
+TFI_WINDOW = 60
+METHODS = ("stir", "tfp", "tfi")
+
+
+class Method(Protocol):
+    """What the engine needs to know of a method.
+
+    name: as users call it. about: one line on what exactly it does here. block_planes: planes in a block.
+    multiple: height and width must be multiples of it. offsets: planes from the centre to the start of each block of
+    its window. network: the module whose weights it uses, or None.
+    """
+
+    name: str
+    about: str
+    block_planes: int
+    multiple: int
+
+    @property
+    def offsets(self) -> tuple[int, ...]: ...
+
+    @property
+    def network(self) -> nn.Module | None: ...
+
+    def encode(self, blocks: Tensor) -> Features:
+        """Features of blocks (B, block_planes, H, W) of 0.0 and 1.0; each tensor has B first."""
+
+    def decode(self, *blocks: Features) -> Tensor:
+        """Firing rates (B, H, W), float32, spikes per plane, from the features of a window's blocks."""
+
+
+def window_around(method: Method) -> tuple[int, int]:
+    """Planes of a window before its centre, and from its centre on: centre c uses [c - before, c + after)."""
+    return -method.offsets[0], method.offsets[-1] + method.block_planes
+
+
+def make_method(name: str, *, weights: str = checkpoint.DEFAULT, window: int | None = None) -> Method:
+    """A method by name. weights: for stir, a bundled name or a file. window: planes, for tfp (20) and tfi (60).
+
+    Raises UsageError for an unknown name or a window where there is none to choose, WeightsError for weights.
+    """
+    if name == "tfp":
+        return Tfp(TFP_WINDOW if window is None else window)
+    if name == "tfi":
+        return Tfi(TFI_WINDOW if window is None else window)
+    if name != "stir":
+        raise UsageError(f"unknown method '{name}': choose {', '.join(METHODS)}")
+    if window is not None:
+        raise UsageError("the window of stir is set by its weights: a window is for tfp and tfi")
+    loaded = checkpoint.load(weights)
+    return Stir(loaded.network(), f"weights {loaded.name} ({loaded.digest})")
+
+
+class Tfp:
+    """`classical.tfp` over `window` planes around the centre."""
+
+    name = "tfp"
+    multiple = 1
+    network: None = None
+
+    def __init__(self, window: int = TFP_WINDOW) -> None:
+        if window < 1:
+            raise UsageError(f"a window of {window} planes holds nothing to average: give 1 or more")
+        self.block_planes = window
+        self.offsets = (-(window // 2),)
+        self.about = f"mean of {window} planes"
+
+    def encode(self, blocks: Tensor) -> Features:
+        return [classical.tfp(blocks)]
+
+    def decode(self, *blocks: Features) -> Tensor:
+        return blocks[0][0]
+
+
+class Tfi:
+    """`classical.tfi` among `window` planes around the centre."""
+
+    name = "tfi"
+    multiple = 1
+    network: None = None
+
+    def __init__(self, window: int = TFI_WINDOW) -> None:
+        if window < 2:
+            raise UsageError(f"a window of {window} planes holds no interval: give 2 or more")
+        self.block_planes = window
+        self.offsets = (-(window // 2),)
+        self.about = f"inter-spike interval within {window} planes"
+
+    def encode(self, blocks: Tensor) -> Features:
+        return [classical.tfi(blocks, -self.offsets[0])]
+
+    def decode(self, *blocks: Features) -> Tensor:
+        return blocks[0][0]
+
+
+class Stir:
+    """The network, in three blocks 20 planes apart. about: where its weights come from."""
+
+    name = "stir"
+
+    def __init__(self, network: STIR, about: str = "") -> None:
+        config = network.config
+        self.about = about
+        self.network = network.eval()
+        self.block_planes = config.block_planes
+        self.offsets = tuple(BLOCK_STRIDE * i - config.planes_before for i in range(BLOCKS))
+        self.multiple = config.multiple
+
+    def encode(self, blocks: Tensor) -> Features:
+        return self.network.encode(blocks.contiguous(memory_format=torch.channels_last))
+
+    def decode(self, *blocks: Features) -> Tensor:
+        return self.network.to_rate(self.network.decode(*blocks)[0])

@@ -1,0 +1,63 @@
+"""Work in a thread, ahead of whoever takes its results."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+_END: Any = object()
+
+
+class RunAhead(Iterator[T]):
+    """Runs an iterable in a thread, at most `depth` items ahead of the taking side.
+
+    Errors come up where the items are taken. `close` stops the thread and waits for it; use it in `finally` where the
+    items may not all be taken.
+    """
+
+    def __init__(self, items: Iterable[T], depth: int) -> None:
+        self._queue: queue.Queue[Any] = queue.Queue(depth)
+        self._stop = threading.Event()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._work, args=(iter(items),), daemon=True)
+        self._thread.start()
+
+    def __next__(self) -> T:
+        if self._stop.is_set():
+            raise StopIteration
+        item = self._queue.get()
+        if item is _END:
+            self.close()
+            if self._error is not None:
+                raise self._error
+            raise StopIteration
+        return item
+
+    def close(self) -> None:
+        """Stop running ahead; items not yet taken are gone. A thread stuck in reading is not waited for."""
+        self._stop.set()
+        self._thread.join(timeout=10)
+
+    def _work(self, items: Iterator[T]) -> None:
+        try:
+            for item in items:
+                if not self._put(item):
+                    break
+        except BaseException as error:  # whatever it is, the taking side has to know
+            self._error = error
+        finally:
+            if hasattr(items, "close"):  # a generator: its own `finally` must run in this thread
+                items.close()
+            self._put(_END)
+
+    def _put(self, item: Any) -> bool:
+        while not self._stop.is_set():
+            try:
+                self._queue.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False

@@ -1,0 +1,1 @@
+"""Training of STIR on moving pictures: `scenes` makes the data, `loop` trains."""

@@ -1,0 +1,274 @@
+"""Training data from still pictures: layers that move smoothly under the camera, seen by its sensor.
+
+The light at any instant is known exactly, and so is the truth. Everything runs on the device that trains.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from spikerecon.errors import UsageError
+from spikerecon.video import PICTURE_SUFFIXES
+
+TILE = 320  # pixels a side of a texture: holds a patch of 96 and the longest path under it
+PLANES = 60
+MIDDLE = PLANES // 2  # the truth is the light at the start of this plane
+MAX_SPEED = 1.5  # pixels a plane
+
+
+def find_pictures(folders: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """Picture files below the folders, sorted. Raises UsageError where a folder is missing or holds none."""
+    found: list[Path] = []
+    for folder in map(Path, folders):
+        if not folder.is_dir():
+            raise UsageError(f"no such folder of pictures: {folder}")
+        inside = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES)
+        if not inside:
+            raise UsageError(f"no pictures in {folder}: looked for {', '.join(PICTURE_SUFFIXES)}")
+        found += inside
+    return found
+
+
+@dataclass
+class Textures:
+    """What layers are made of, as uint8 tensors on the training device.
+
+    pictures: (N, TILE, TILE). shapes: (M, 2, TILE, TILE), an own texture and an opacity, centred.
+    own: (M,), whether the shape comes with its texture (a cutout) or takes a picture's.
+    """
+
+    pictures: Tensor
+    shapes: Tensor
+    own: Tensor
+
+    @classmethod
+    def load(cls, paths: Iterable[Path], *, seed: int = 0, drawn_shapes: int = 300) -> Textures:
+        """Cut pictures into tiles; files with transparency become foreground shapes, joined by drawn ones."""
+        rng = np.random.default_rng(seed)
+        pictures, shapes, own = [], [], []
+        for path in paths:
+            with Image.open(path) as opened:
+                opened.load()
+                image = opened
+            if "A" in image.getbands():
+                shapes.append(_cutout_tile(image.convert("LA"), rng))
+                own.append(True)
+                continue
+            grey = image.convert("L")
+            for _ in range(1 + (min(grey.size) >= 640) * 2):
+                pictures.append(_picture_tile(grey, rng))
+        if not pictures:
+            raise UsageError("no opaque pictures to train on: all given ones are cutouts")
+        for i in range(drawn_shapes):
+            drawn = _draw_shape(i, rng)
+            shapes.append(np.stack([np.zeros_like(drawn), drawn]))
+            own.append(False)
+        return cls(
+            torch.from_numpy(np.stack(pictures)),
+            torch.from_numpy(np.stack(shapes)),
+            torch.tensor(own),
+        )
+
+    def to(self, device: torch.device) -> Textures:
+        return Textures(self.pictures.to(device), self.shapes.to(device), self.own.to(device))
+
+
+def _picture_tile(grey: Image.Image, rng: np.random.Generator) -> np.ndarray:
+    """A TILE x TILE cut of a picture at a random scale of its own (never enlarged beyond the tile's need)."""
+    smallest = TILE / min(grey.size)
+    scale = max(smallest, min(1.0, rng.uniform(0.45, 1.2)))
+    size = (max(TILE, round(grey.width * scale)), max(TILE, round(grey.height * scale)))
+    resized = np.asarray(grey.resize(size, Image.Resampling.LANCZOS))
+    y = rng.integers(0, resized.shape[0] - TILE + 1)
+    x = rng.integers(0, resized.shape[1] - TILE + 1)
+    return resized[y : y + TILE, x : x + TILE]
+
+
+def _cutout_tile(cutout: Image.Image, rng: np.random.Generator) -> np.ndarray:
+    """A cutout of 60 to 260 pixels in the middle of a transparent tile: (2, TILE, TILE)."""
+    scale = rng.uniform(60, 260) / max(cutout.size)
+    size = (max(1, round(cutout.width * scale)), max(1, round(cutout.height * scale)))
+    tile = Image.new("LA", (TILE, TILE))
+    tile.paste(cutout.resize(size, Image.Resampling.LANCZOS), ((TILE - size[0]) // 2, (TILE - size[1]) // 2))
+    return np.moveaxis(np.asarray(tile), -1, 0).copy()
+
+
+def _draw_shape(kind: int, rng: np.random.Generator) -> np.ndarray:
+    """Opacity of a blob, fan blades or thin bars around the tile's middle, edges one or two pixels soft."""
+    y, x = np.mgrid[:TILE, :TILE].astype(np.float32) - TILE / 2 + 0.5
+    radius, angle = np.hypot(x, y), np.arctan2(y, x)
+    if kind % 3 == 0:
+        waves = 1 + sum(rng.normal(0, 0.35 / k) * np.cos(k * angle + rng.uniform(0, 6.28)) for k in range(2, 8))
+        distance = rng.uniform(15, 90) * waves - radius
+    elif kind % 3 == 1:
+        count, twist = rng.integers(2, 8), rng.uniform(-0.02, 0.02)
+        share = rng.uniform(-0.6, 0.6)
+        wave = np.cos(count * (angle + twist * radius)) - share
+        distance = np.minimum(wave * radius / count, rng.uniform(60, 155) - radius)
+    else:
+        period, width = rng.uniform(10, 60), rng.uniform(1.0, 8.0)
+        distance = width / 2 - np.abs((x + period / 2) % period - period / 2)
+        distance = np.minimum(distance, rng.uniform(30, 150) - np.abs(y))
+        distance = np.minimum(distance, rng.uniform(10, 150) - np.abs(x))
+    soft = rng.uniform(0.7, 1.5)
+    return (np.clip(distance / soft + 0.5, 0, 1) * 255).astype(np.uint8)
+
+
+class SceneMaker:
+    """Renders batches of small moving scenes.
+
+    size: pixels a side of a patch. generator: all randomness comes from it, on `device`.
+    """
+
+    def __init__(self, textures: Textures, size: int, device: torch.device, seed: int) -> None:
+        self.textures = textures.to(device)
+        self.size = size
+        self.device = device
+        self.generator = torch.Generator(device).manual_seed(seed)
+        axis = torch.arange(size, device=device) - (size - 1) / 2
+        self.pixels = torch.stack(torch.meshgrid(axis, axis, indexing="xy"))  # (2, S, S), x then y
+        self.times = torch.cat([torch.arange(PLANES, device=device) + 0.5 - MIDDLE, torch.zeros(1, device=device)])
+
+    def render(self, batch: int) -> Tensor:
+        """Light (batch, 61, S, S) in [0, 1]: that of 60 planes and, last, the truth at the window's middle."""
+        pictures, shapes = self.textures.pictures, self.textures.shapes
+        background = self._toned(pictures[self._index(batch, len(pictures))][:, None].float() / 255)
+        light = self._sample(background, self._path(batch, foreground=False))[:, 0]
+        for _ in range(2 if self._uniform(1).item() < 0.3 else 1):
+            chosen = self._index(batch, len(shapes))
+            shape = shapes[chosen].float() / 255
+            texture = pictures[self._index(batch, len(pictures))].float() / 255
+            texture = torch.where(self.textures.own[chosen][:, None, None], shape[:, 0], texture)
+            there = (self._uniform(batch) < 0.8).float()[:, None, None]
+            layer = torch.stack([self._toned(texture[:, None])[:, 0], shape[:, 1] * there], 1)
+            sampled = self._sample(layer, self._path(batch, foreground=True), padding="zeros")
+            light = torch.lerp(light, sampled[:, 0] / sampled[:, 1].clamp(min=1e-3), sampled[:, 1])
+        return light.clamp_(0, 1)
+
+    def _uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
+        return torch.rand(shape, generator=self.generator, device=self.device) * (high - low) + low
+
+    def _index(self, batch: int, count: int) -> Tensor:
+        return torch.randint(count, (batch,), generator=self.generator, device=self.device)
+
+    def _toned(self, texture: Tensor) -> Tensor:
+        """Random contrast and brightness; some negatives."""
+        batch = len(texture)
+        low = 0.3 * self._uniform(batch, 1, 1, 1) ** 3
+        high = 1 - 0.4 * self._uniform(batch, 1, 1, 1) ** 2
+        negative = self._uniform(batch, 1, 1, 1) < 0.1
+        return low + (high - low) * torch.where(negative, 1 - texture, texture)
+
+    def _path(self, batch: int, *, foreground: bool) -> Tensor:
+        """Where patch pixels lie in the texture at every instant: (batch, 61, S, S, 2) in pixels from its middle."""
+        half = self.size / 2
+        spread = half if foreground else half / 2
+        pivot = self._uniform(batch, 2, low=-spread, high=spread)
+        speed = MAX_SPEED * self._uniform(batch) ** 2
+        heading = self._uniform(batch, high=2 * math.pi)
+        turning = self._uniform(batch) < 0.35  # turning objects get their share: motion is mostly rotation
+        speed = torch.where(turning, speed * 0.1, speed)
+        velocity = torch.stack([heading.cos(), heading.sin()], 1) * speed[:, None]
+        acceleration = self._uniform(batch, 2, low=-1, high=1) * speed[:, None] / 100
+        spin = self._uniform(batch, low=-1, high=1)
+        spin = spin.sign() * torch.where(turning, 0.022 * spin.abs(), 0.003 * spin.abs() ** 2)
+        zoom = 0.004 * self._uniform(batch, low=-1, high=1) ** 3
+        scale = torch.exp(self._uniform(batch, low=-0.35, high=0.25))
+        angle = self._uniform(batch, high=2 * math.pi)
+        origin = torch.zeros(batch, 2, device=self.device) if foreground else self._uniform(batch, 2, low=-60, high=60)
+
+        t = self.times
+        moved = pivot[:, None] + velocity[:, None] * t[:, None] + 0.5 * acceleration[:, None] * t[:, None] ** 2
+        angles = angle[:, None] + spin[:, None] * t
+        scales = scale[:, None] * torch.exp(zoom[:, None] * t)
+        cos, sin = (scales * angles.cos())[..., None, None], (scales * angles.sin())[..., None, None]
+        x = self.pixels[0] - moved[..., 0, None, None]
+        y = self.pixels[1] - moved[..., 1, None, None]
+        return torch.stack(
+            [
+                cos * x - sin * y + origin[:, None, None, None, 0],
+                sin * x + cos * y + origin[:, None, None, None, 1],
+            ],
+            -1,
+        )
+
+    def _sample(self, texture: Tensor, path: Tensor, padding: str = "reflection") -> Tensor:
+        """Textures (B, C, TILE, TILE) seen along paths (B, T, S, S, 2): (B, C, T, S, S)."""
+        batch, instants, height, width, _ = path.shape
+        if texture.shape[1] == 2:  # colour weighted by opacity, so that soft edges mix right
+            texture = torch.stack([texture[:, 0] * texture[:, 1], texture[:, 1]], 1)
+        grid = (path / (TILE / 2)).view(batch, instants * height, width, 2)
+        seen = F.grid_sample(texture, grid, "bilinear", padding, align_corners=False)
+        return seen.view(batch, -1, instants, height, width)
+
+
+class SpikeBatches:
+    """Batches of spike windows and truths, from a pool of rendered scenes that is renewed as training goes.
+
+    A scene is used several times, each time flipped, turned, reversed in time and exposed anew, with other noise.
+    pool: scenes held. renew: scenes rendered for every batch handed out.
+    """
+
+    def __init__(self, maker: SceneMaker, *, batch: int, pool: int, renew: int) -> None:
+        self.maker = maker
+        self.batch = batch
+        self.renew = renew
+        self.pool = torch.empty(pool, PLANES + 1, maker.size, maker.size, dtype=torch.uint8, device=maker.device)
+        self.filled = 0
+        self.oldest = 0
+
+    def _render(self) -> None:
+        light = self.maker.render(self.renew)
+        places = (torch.arange(self.renew, device=self.maker.device) + self.oldest) % len(self.pool)
+        self.pool[places] = (light * 255).round().to(torch.uint8)
+        self.oldest = (self.oldest + self.renew) % len(self.pool)
+        self.filled = min(self.filled + self.renew, len(self.pool))
+
+    def next(self) -> tuple[Tensor, Tensor, Tensor]:
+        """spikes (B, 60, S, S) of 0.0 and 1.0, truth (B, 1, S, S) in spikes per plane, full-scale rates (B,)."""
+        while self.filled < min(4 * self.batch, len(self.pool)):
+            self._render()
+        self._render()
+        maker = self.maker
+        light = self.pool[maker._index(self.batch, self.filled)]
+        flips = maker._uniform(3).tolist()
+        if flips[0] < 0.5:
+            light = light.flip(-1)
+        if flips[1] < 0.5:
+            light = light.transpose(-1, -2)
+        if flips[2] < 0.5:
+            light = torch.cat([light[:, :PLANES].flip(1), light[:, PLANES:]], 1)
+        full = torch.exp(maker._uniform(self.batch, low=math.log(0.05), high=math.log(0.95)))
+        rates = light.float() * (full / 255)[:, None, None, None]
+        return self._expose(rates[:, :PLANES]), rates[:, PLANES:], full
+
+    def _expose(self, rates: Tensor) -> Tensor:
+        """Integrate and fire with a random phase; half of the patches through a sensor with flaws."""
+        maker = self.maker
+        batch, _, height, width = rates.shape
+        flawed = (maker._uniform(batch, 1, 1, 1) < 0.5).float()
+
+        def normal(*shape: int) -> Tensor:
+            return torch.randn(shape, generator=maker.generator, device=maker.device)
+
+        gain = 1 + flawed * (0.03 * normal(batch, 1, height, width) + 0.01 * normal(batch, 1, height, 1))
+        dark = flawed * 0.004 * maker._uniform(batch, 1, height, width)
+        shot = 1 + flawed * 0.2 * normal(*rates.shape) if flawed.any() else 1.0
+        charge = ((rates * gain + dark) * shot).clamp_(0, 1).cumsum(1)
+        charge += maker._uniform(batch, 1, height, width)
+        whole = charge.floor()
+        spikes = whole.diff(dim=1, prepend=torch.zeros_like(whole[:, :1])).clamp_(0, 1)
+        broken = maker._uniform(batch, 1, height, width)
+        share = 0.0015 * flawed
+        spikes = torch.where(broken < share, torch.zeros_like(spikes), spikes)
+        return torch.where(broken > 1 - share / 2, torch.ones_like(spikes), spikes)

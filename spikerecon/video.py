@@ -1,0 +1,554 @@
+"""Grey pictures to video files and PNG, and video files back to grey pictures.
+
+A video is encoded by ffmpeg under a temporary name next to its final one and renamed only when ffmpeg
+ended well and the file holds as many pictures as were written: a file under the final name is whole.
+Each picture of a PNG sequence appears whole in the same way; when the work is interrupted the pictures
+that were finished stay.
+"""
+
+import itertools
+import os
+import re
+import secrets
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import IO, Any
+
+import imageio_ffmpeg
+import numpy as np
+from PIL import Image
+
+from spikerecon.errors import OutputError, RecordingError, UsageError
+from spikerecon.pipeline import RunAhead
+
+
+@dataclass(frozen=True)
+class _Container:
+    muxer: str  # ffmpeg's name
+    codecs: tuple[str, ...]
+    max_fps: int
+    options: str = ""
+
+
+# The .mp4 clock counts the pictures' own time unit exactly; Matroska's counts milliseconds. GIF takes any
+# rate here because `check_output` brings it to one that GIF has.
+_CONTAINERS = {
+    ".mp4": _Container("mp4", ("h264", "h264-lossless"), 1_000_000, "-movflags +faststart"),
+    ".mov": _Container("mov", ("h264", "h264-lossless"), 1_000_000, "-movflags +faststart"),
+    ".mkv": _Container("matroska", ("h264", "h264-lossless", "ffv1"), 1_000),
+    ".gif": _Container("gif", ("gif",), 1_000_000),
+}
+PICTURES_AHEAD = 4  # computed while one is encoded
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+CODECS = ("h264", "h264-lossless", "ffv1")
+_MIN_FPS = 0.01
+_PICTURE_NAME = "%06d.png"
+
+
+@dataclass(frozen=True)
+class Output:
+    """An output that `check_output` found writable, with what the user should be told about it.
+
+    `fps` is the playback rate that the file will really have and `notes` holds a sentence for each thing
+    that differs from what was asked for. `path` is the video file, or the pattern of a PNG sequence.
+    """
+
+    path: Path
+    container: _Container | None  # None: a sequence of PNG pictures
+    rate: Fraction  # pictures a second
+    codec: str
+    crf: float
+    bit_depth: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def fps(self) -> float:
+        return float(self.rate)
+
+    @property
+    def pixels(self) -> str:
+        """ffmpeg's name for the pixels as they are handed over."""
+        return "gray" if self.bit_depth == 8 else "gray16le"
+
+
+def check_output(
+    path: str | Path,
+    *,
+    fps: float = 60.0,
+    codec: str = "h264",
+    crf: float = 18,
+    bit_depth: int = 8,
+    overwrite: bool = False,
+) -> Output:
+    """Find out before any work whether `path` can be written in this way; writes nothing itself.
+
+    `path` is a video (`.mp4`, `.mov`, `.mkv`, `.gif`), or PNG pictures: a folder (no suffix, a `/` at the
+    end, or there already) that gets `000000.png`, `000001.png`, ..., or a pattern such as `out/%06d.png`.
+    The other parameters are those of `open_writer`. Raises UsageError for what cannot work anywhere
+    (unknown suffix, options at odds) and OutputError for what cannot work here (no such folder, output
+    there already).
+    """
+    if bit_depth not in (8, 16):
+        raise UsageError(f"bit depth must be 8 or 16, not {bit_depth}")
+    if codec not in CODECS:
+        raise UsageError(f"unknown codec {codec}; known are {', '.join(CODECS)}")
+    if not 0 <= crf <= 51:
+        raise UsageError(f"crf must be from 0 (lossless) to 51 (smallest file), not {crf:g}")
+    container, target = _kind(path)
+    codec = _codec_for(path, container, codec, bit_depth)
+    rate, notes = _playback_rate(path, container, fps)
+    if container is None:
+        _check_sequence(target, whole_folder=Path(path) != target, overwrite=overwrite)
+    else:
+        _check_file(target, overwrite)
+        _ffmpeg_executable()
+    return Output(target, container, rate, codec, crf, bit_depth, notes)
+
+
+def _kind(path: str | Path) -> tuple[_Container | None, Path]:
+    """The container (None for PNG pictures) and the file, or the pattern of the pictures."""
+    target, suffix = Path(path), Path(path).suffix.lower()
+    slash_at_end = str(path).endswith(("/", os.sep))
+    if suffix in _CONTAINERS and not slash_at_end:
+        return _CONTAINERS[suffix], target
+    if slash_at_end or not suffix or target.is_dir():
+        return None, target / _PICTURE_NAME
+    if suffix != ".png":
+        known = ", ".join(_CONTAINERS)
+        raise UsageError(
+            f"{path}: unknown suffix {suffix}; use {known}, or for PNG pictures a folder "
+            "(end it with /) or a pattern like out/%06d.png"
+        )
+    if len(re.findall(r"%(?:0\d+)?d", target.name)) != 1 or target.name.count("%") != 1:
+        raise UsageError(
+            f"{path}: a .png name for several pictures needs one number, as in out/%06d.png; or give a folder"
+        )
+    return None, target
+
+
+def _codec_for(path: str | Path, container: _Container | None, codec: str, bit_depth: int) -> str:
+    codecs = container.codecs if container else ("png",)
+    if codec not in codecs:
+        if codec != "h264":  # the default, which means nothing to GIF and PNG
+            raise UsageError(
+                f"{path}: {codec} does not go into this kind of file; "
+                + ("write .mkv" if codec == "ffv1" else "write .mp4, .mov or .mkv")
+            )
+        codec = codecs[0]
+    if bit_depth == 16 and codec not in ("png", "ffv1"):
+        raise UsageError(f"{path}: 16 bit needs PNG pictures, or .mkv with the codec ffv1")
+    return codec
+
+
+def _playback_rate(path: str | Path, container: _Container | None, fps: float) -> tuple[Fraction, tuple[str, ...]]:
+    limit = container.max_fps if container else 1_000_000
+    if not _MIN_FPS <= fps <= limit:  # also refuses nan
+        advice = "; write .mp4 for more" if limit == 1_000 else ""
+        raise UsageError(f"{path}: fps must be from {_MIN_FPS:g} to {limit}, not {fps:g}{advice}")
+    # 1001 keeps television's 30000/1001 as it is.
+    rate = Fraction(float(fps)).limit_denominator(1001)
+    if container is None or container.muxer != "gif":
+        return rate, ()
+    # A GIF shows each picture for a number of 10 ms steps, and players take one step for ten.
+    steps = max(2, round(100 / rate))
+    actual = Fraction(100, steps)
+    if actual == rate:
+        return rate, ()
+    note = f"GIF times pictures in steps of 10 ms, 50 a second at most: plays at {float(actual):g} fps"
+    return actual, (f"{note} instead of {fps:g}",)
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.exists():
+        raise OutputError(f"{folder}: this folder does not exist; make it first")
+    if not folder.is_dir():
+        raise OutputError(f"{folder}: is not a folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"{folder}: no permission to write in this folder")
+
+
+def _check_file(path: Path, overwrite: bool) -> None:
+    _check_folder(path.parent)
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder; give another name")
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path}: exists already; give -y to replace it")
+
+
+def _check_sequence(pattern: Path, whole_folder: bool, overwrite: bool) -> None:
+    folder = pattern.parent
+    if not folder.exists():
+        return _check_folder(folder.parent)  # the folder itself is made with the first picture
+    _check_folder(folder)
+    if overwrite:
+        return None
+    if whole_folder and any(folder.iterdir()):
+        raise OutputError(f"{folder}: is not empty; give -y to write into it and replace pictures")
+    before, after = re.split(r"%\d*d", pattern.name)
+    numbered = re.compile(re.escape(before) + r"\d+" + re.escape(after))
+    there = sorted(entry.name for entry in folder.iterdir() if numbered.fullmatch(entry.name))
+    if there:
+        raise OutputError(f"{folder / there[0]}: exists already; give -y to replace it")
+    return None
+
+
+class Writer:
+    """Takes pictures one by one; made by `open_writer`.
+
+    `fps` is the playback rate of the file, `notes` what the user should be told (complete after the end)
+    and `pictures` the number written so far.
+    """
+
+    def __init__(self, output: Output, size: tuple[int, int]) -> None:
+        self.path, self.fps, self.notes = output.path, output.fps, list(output.notes)
+        self.pictures = 0
+        self._shape = (size[1], size[0])
+        self._dtype = np.dtype(np.uint8 if output.bit_depth == 8 else np.uint16)
+
+    def write(self, image: np.ndarray) -> None:
+        """Add one picture (height, width), uint8, or uint16 at bit depth 16.
+
+        Raises OutputError if it has another size or type, or if it cannot be written.
+        """
+        if image.shape != self._shape or image.dtype != self._dtype:
+            raise OutputError(
+                f"{self.path}: picture {self.pictures} is {image.dtype} {image.shape}, "
+                f"expected {self._dtype} {self._shape}"
+            )
+        self._put(image)
+        self.pictures += 1
+
+    def _put(self, image: np.ndarray) -> None:
+        raise NotImplementedError
+
+    def _finish(self) -> None:
+        """Called once after the last picture."""
+
+    def _abort(self) -> None:
+        """Called instead, or when `_finish` raised."""
+
+
+@contextmanager
+def open_writer(
+    path: str | Path,
+    *,
+    size: tuple[int, int],
+    fps: float = 60.0,
+    codec: str = "h264",
+    crf: float = 18,
+    bit_depth: int = 8,
+    overwrite: bool = False,
+) -> Iterator[Writer]:
+    """Write pictures of `size` (width, height) in pixels to the video or the PNG pictures at `path`.
+
+    Use it in a `with` statement. At its end the file is finished, checked and given its name. If the body
+    raises (KeyboardInterrupt too), ffmpeg is ended and no video is left; finished PNG pictures stay.
+
+    * `fps`: playback rate in pictures a second; means nothing to PNG. The writer's `fps` is the real one.
+    * `codec`, for .mp4, .mov and .mkv: `h264` in full range, so that all 256 grey levels survive, as
+      yuv420p; `h264-lossless`, which fewer players show; `ffv1`, lossless, .mkv only. The size is always
+      kept: as yuv420p has no odd sizes, those become monochrome (4:0:0) H.264, which some hardware players
+      do not show.
+    * `crf`: quality of `h264` from 0 (lossless) to 51 (worst).
+    * `bit_depth`: 8, or 16 for PNG and `ffv1`. GIF and PNG are lossless.
+    * `overwrite`: replace what is there. Pictures of an earlier, longer sequence stay, with a note.
+
+    Raises what `check_output` raises, and OutputError if ffmpeg or the disk fails or nothing was written.
+    """
+    output = check_output(path, fps=fps, codec=codec, crf=crf, bit_depth=bit_depth, overwrite=overwrite)
+    writer = _SequenceWriter(output, size) if output.container is None else _VideoWriter(output, size)
+    try:
+        yield writer
+        if not writer.pictures:
+            raise OutputError(f"{path}: there are no pictures to write")
+        writer._finish()
+    except BaseException:
+        writer._abort()
+        raise
+
+
+def save(
+    path: str | Path,
+    rates: Iterable[np.ndarray],
+    *,
+    gain: float,
+    gamma: float = 1.0,
+    on_progress: Callable[[int], None] | None = None,
+    **options: Any,
+) -> Writer:
+    """Write firing rates, float32 (height, width) in spikes per plane, as a video or pictures.
+
+    The next pictures are computed in a thread while one is encoded. `gain` and `gamma` are those of `to_uint`,
+    `options` those of `open_writer`; `on_progress` is called with the number of pictures written. Returns the
+    finished writer, which knows `pictures`, `fps` and `notes`. Raises what `open_writer` raises and what making
+    the pictures raises.
+    """
+    bit_depth = options.get("bit_depth", 8)
+    check_output(path, **options)
+    ahead = RunAhead(rates, PICTURES_AHEAD)
+    try:
+        first = next(ahead, None)
+        if first is None:
+            raise OutputError(f"{path}: there are no pictures to write")
+        with open_writer(path, size=(first.shape[1], first.shape[0]), **options) as writer:
+            for rate in itertools.chain([first], ahead):
+                writer.write(to_uint(rate, gain, gamma, bit_depth))
+                if on_progress:
+                    on_progress(writer.pictures)
+        return writer
+    finally:
+        ahead.close()
+
+
+class _SequenceWriter(Writer):
+    def _name(self, number: int) -> Path:
+        return self.path.with_name(self.path.name % number)
+
+    def _put(self, image: np.ndarray) -> None:
+        if not self.pictures:
+            with _as_output_error(self.path.parent):
+                self.path.parent.mkdir(exist_ok=True)
+        _save_png(self._name(self.pictures), image)
+
+    def _finish(self) -> None:
+        older = self._name(self.pictures)
+        if older.exists():
+            self.notes.append(f"{older} and what may follow it is left from an earlier run")
+
+
+class _VideoWriter(Writer):
+    def __init__(self, output: Output, size: tuple[int, int]) -> None:
+        super().__init__(output, size)
+        assert output.container is not None
+        self._temporary = _temporary_name(self.path)
+        self._ffmpeg = _Ffmpeg(
+            f"-f rawvideo -pix_fmt {output.pixels} -video_size {size[0]}x{size[1]}",
+            f"-framerate {output.rate} -i pipe:0",
+            _encoder_options(output, size),
+            f"{output.container.options} -f {output.container.muxer} -y",
+            self._temporary,
+            stdin=subprocess.PIPE,
+        )
+
+    def _put(self, image: np.ndarray) -> None:
+        little_endian = self._dtype.newbyteorder("<")
+        try:
+            self._ffmpeg.stdin.write(np.ascontiguousarray(image, dtype=little_endian).data)
+        except OSError:  # ffmpeg ended; why is in its own words
+            self._end()
+            raise OutputError(f"{self.path}: ffmpeg took no more pictures") from None
+
+    def _end(self) -> None:
+        if complaint := self._ffmpeg.end():
+            raise OutputError(f"{self.path}: encoding failed: {complaint}")
+
+    def _finish(self) -> None:
+        self._end()
+        # ffmpeg can end well and yet have left pictures out.
+        found = self._pictures_in_file()
+        if found != self.pictures:
+            raise OutputError(f"{self.path}: the encoder kept {found} of {self.pictures} pictures")
+        with _as_output_error(self.path):
+            os.replace(self._temporary, self.path)
+
+    def _pictures_in_file(self) -> int:
+        # A line for each packet: cheap, as nothing is decoded.
+        arguments = ("-i", self._temporary, "-map 0:v -c copy -f framecrc pipe:1")
+        ffmpeg = _Ffmpeg(*arguments, stdout=subprocess.PIPE)
+        try:
+            pictures = sum(not line.startswith(b"#") for line in ffmpeg.stdout)
+            if complaint := ffmpeg.end():
+                raise OutputError(f"{self.path}: cannot be read back: {complaint}")
+            return pictures
+        finally:
+            ffmpeg.kill()
+
+    def _abort(self) -> None:
+        self._ffmpeg.kill()
+        self._temporary.unlink(missing_ok=True)
+
+
+def _encoder_options(output: Output, size: tuple[int, int]) -> str:
+    if output.codec == "gif":
+        return "-pix_fmt gray"  # ffmpeg's own palette for it has all 256 greys
+    if output.codec == "ffv1":
+        return "-c:v ffv1 -level 3 -color_range pc -pix_fmt " + output.pixels
+    quality = "-qp 0" if output.codec == "h264-lossless" else f"-crf {output.crf:g}"
+    pixels = "gray" if size[0] % 2 or size[1] % 2 else "yuv420p"
+    # Without the range in both places grey would be squeezed into 220 levels.
+    full_range = f"-vf scale=in_range=full:out_range=full -color_range pc -pix_fmt {pixels}"
+    return f"-c:v libx264 {quality} {full_range}"
+
+
+def write_png(path: str | Path, image: np.ndarray, *, overwrite: bool = False) -> None:
+    """Write one grey picture (height, width), uint8 or uint16, as an 8 or 16 bit PNG, whole or not at all.
+
+    Raises UsageError if the name is not a .png or `image` is not such a picture, OutputError if the file
+    exists and not `overwrite`, or if it cannot be written.
+    """
+    if image.ndim != 2 or image.dtype not in (np.uint8, np.uint16):
+        raise UsageError(f"{path}: {image.dtype} {image.shape} is not a uint8 or uint16 picture")
+    check_png(path, overwrite=overwrite)
+    _save_png(Path(path), image)
+
+
+def check_png(path: str | Path, *, overwrite: bool = False) -> None:
+    """Find out before any work whether `write_png` can write to `path`; raises what it would raise."""
+    if Path(path).suffix.lower() != ".png":
+        raise UsageError(f"{path}: a single picture is written as .png")
+    _check_file(Path(path), overwrite)
+
+
+def _save_png(path: Path, image: np.ndarray) -> None:
+    temporary = _temporary_name(path)
+    try:
+        with _as_output_error(path):
+            Image.fromarray(image).save(temporary, format="PNG")
+            os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def to_uint(rate: np.ndarray, gain: float = 1.0, gamma: float = 1.0, bit_depth: int = 8) -> np.ndarray:
+    """Firing rates, float32 of any shape in spikes per plane, to display values, uint8 or uint16.
+
+    The value is `clip(rate * gain, 0, 1) ** (1 / gamma)` of the largest one, rounded to the nearest.
+    Raises UsageError if gain or gamma is not above 0, or the bit depth is neither 8 nor 16.
+    """
+    if not (gain > 0 and gamma > 0):
+        raise UsageError(f"gain and gamma must be above 0, not {gain:g} and {gamma:g}")
+    if bit_depth not in (8, 16):
+        raise UsageError(f"bit depth must be 8 or 16, not {bit_depth}")
+    dtype = np.uint8 if bit_depth == 8 else np.uint16
+    value = np.clip(rate * np.float32(gain), 0, 1)
+    if gamma != 1:
+        value **= np.float32(1 / gamma)
+    return np.rint(value * np.float32(np.iinfo(dtype).max)).astype(dtype)
+
+
+def read_video(path: str | Path) -> Iterator[np.ndarray]:
+    """The pictures of a video file in order, each once, as grey uint8 (height, width) in full range.
+
+    Raises RecordingError if there is no such file, or it is damaged or no video.
+    """
+    if not Path(path).is_file():
+        raise RecordingError(f"{path}: no such file")
+    ffmpeg = _Ffmpeg(
+        "-i",
+        Path(path),
+        "-map 0:v:0 -fps_mode passthrough -c:v pgm -pix_fmt gray -f image2pipe pipe:1",
+        stdout=subprocess.PIPE,
+    )
+    pictures = 0
+    try:
+        # Each picture brings its own header: "P5", "width height", "255", a line each.
+        while ffmpeg.stdout.readline():
+            width, height = map(int, ffmpeg.stdout.readline().split())
+            ffmpeg.stdout.readline()
+            data = ffmpeg.stdout.read(width * height)
+            if len(data) < width * height:
+                break
+            yield np.frombuffer(data, np.uint8).reshape(height, width)
+            pictures += 1
+        if (complaint := ffmpeg.end()) or not pictures:
+            raise RecordingError(f"{path}: cannot be read as video: {complaint or 'it has no pictures'}")
+    finally:
+        ffmpeg.kill()
+
+
+def read_pictures(path: str | Path) -> Iterator[np.ndarray]:
+    """The pictures of a video file, or of a folder in the order of their names, as grey uint8 (height, width).
+
+    Raises RecordingError where there are none, or one cannot be read.
+    """
+    if not Path(path).is_dir():
+        yield from read_video(path)
+        return
+    files = sorted(file for file in Path(path).iterdir() if file.suffix.lower() in PICTURE_SUFFIXES)
+    if not files:
+        raise RecordingError(f"{path}: holds no pictures ({', '.join(PICTURE_SUFFIXES)})")
+    for file in files:
+        try:
+            with Image.open(file) as image:
+                yield np.asarray(image.convert("L"))
+        except OSError as error:
+            raise RecordingError(f"{file}: cannot be read as a picture: {error}") from None
+
+
+class _Ffmpeg:
+    """A running ffmpeg. What it complains about goes to a file, so that it never waits for a reader.
+
+    Each argument is some options, separated by spaces, or the path of a file.
+    """
+
+    stdin: IO[bytes]
+    stdout: IO[bytes]
+
+    def __init__(self, *arguments: str | Path, stdin: int = subprocess.DEVNULL, stdout: int = subprocess.DEVNULL):
+        words = [_ffmpeg_executable(), "-hide_banner", "-loglevel", "error", "-nostdin"]
+        for argument in arguments:
+            # Without `file:` a name with a colon would be taken for a protocol.
+            words += [f"file:{argument}"] if isinstance(argument, Path) else argument.split()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  closed by kill
+        self._process = subprocess.Popen(
+            words,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=self._errors,
+            start_new_session=True,  # Ctrl-C is for us: we decide what becomes of the file
+        )
+        if self._process.stdin:
+            self.stdin = self._process.stdin
+        if self._process.stdout:
+            self.stdout = self._process.stdout
+
+    def end(self) -> str | None:
+        """Close its input and wait. None if it ended well, otherwise why not, in its own last line."""
+        with suppress(OSError):  # it may have stopped reading
+            if self._process.stdin:
+                self._process.stdin.close()
+        status = self._process.wait()
+        if status == 0:
+            return None
+        if status < 0:
+            return f"ffmpeg was ended by {signal.Signals(-status).name}"
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        said = re.sub(r"^(\[[^\]]* @ [^\]]*\] )+", "", lines[-1]) if lines else ""
+        return f"ffmpeg: {said or f'exit status {status}'}"
+
+    def kill(self) -> None:
+        """End it, if it still runs, and free everything."""
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._errors):
+            with suppress(OSError):
+                if stream:
+                    stream.close()
+
+
+def _ffmpeg_executable() -> str:
+    try:
+        return imageio_ffmpeg.get_ffmpeg_exe()
+    except RuntimeError:
+        raise OutputError("there is no ffmpeg here; install imageio-ffmpeg again") from None
+
+
+def _temporary_name(path: Path) -> Path:
+    # In the same folder, where renaming is one step, and not longer than a file name may be.
+    return path.with_name(f".spikerecon-{secrets.token_hex(4)}{path.suffix}")
+
+
+@contextmanager
+def _as_output_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from None

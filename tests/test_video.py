@@ -1,0 +1,542 @@
+"""Videos and pictures: what is written comes back, and what fails leaves nothing behind."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+from PIL import Image
+
+from spikerecon import video
+from spikerecon.errors import OutputError, RecordingError, UsageError
+from spikerecon.video import check_output, check_png, open_writer, read_video, to_uint, write_png
+
+SMALL = (64, 48)
+
+
+def moving_ramp(size: tuple[int, int], count: int, bit_depth: int = 8) -> list[np.ndarray]:
+    """Pictures of `size` (width, height) that hold every grey level and differ from one another."""
+    width, height = size
+    ramp = np.add.outer(np.arange(height) * 5, np.arange(width))
+    if bit_depth == 16:
+        return [((ramp * 131 + 1000 * i) % 65536).astype(np.uint16) for i in range(count)]
+    return [((ramp + 3 * i) % 256).astype(np.uint8) for i in range(count)]
+
+
+def save(
+    path: Path | str, pictures: Iterable[np.ndarray], size: tuple[int, int] | None = None, **options: Any
+) -> video.Writer:
+    if size is None:
+        height, width = next(iter(pictures)).shape
+        size = width, height
+    with open_writer(path, size=size, **options) as writer:
+        for picture in pictures:
+            writer.write(picture)
+    return writer
+
+
+def header(path: Path) -> dict:
+    """What imageio-ffmpeg, an independent reader, finds in the file's header."""
+    reader = imageio_ffmpeg.read_frames(path)
+    try:
+        return next(reader)
+    finally:
+        reader.close()
+
+
+def png_bit_depth(path: Path) -> int:
+    """From the file itself: what type 16 bits come back as differs between versions of pillow."""
+    return path.read_bytes()[24]
+
+
+def what_ffmpeg_says(path: Path, *options: str) -> str:
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), *options, "-i", str(path), "-f", "null", "-"]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True).stderr
+
+
+def ffmpeg_children() -> list[int]:
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            name, _, rest = stat.read_text().partition("(")[2].rpartition(")")
+        except OSError:  # that process has just ended
+            continue
+        if name.startswith("ffmpeg") and int(rest.split()[1]) == os.getpid():
+            found.append(int(stat.parent.name))
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_over(tmp_path: Path) -> Iterator[None]:
+    """After every test: no ffmpeg of ours, not even a dead one, and no temporary file."""
+    yield
+    if sys.platform == "linux":
+        assert ffmpeg_children() == []
+    assert [str(path) for path in tmp_path.rglob(".spikerecon-*")] == []
+
+
+# --- what is written comes back ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(400, 250), (401, 251), (17, 16)])
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [
+        ("a.mp4", "h264-lossless"),
+        ("a.mov", "h264-lossless"),
+        ("a.mkv", "h264-lossless"),
+        ("a.mkv", "ffv1"),
+        ("a.gif", "h264"),
+    ],
+)
+def test_lossless_comes_back_exactly(tmp_path: Path, name: str, codec: str, size: tuple[int, int]) -> None:
+    pictures = moving_ramp(size, 5)
+    save(tmp_path / name, pictures, codec=codec, fps=50)
+    np.testing.assert_array_equal(list(read_video(tmp_path / name)), pictures)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".MP4"])
+@pytest.mark.parametrize("size", [(400, 250), (401, 251)])
+def test_h264_keeps_size_count_and_looks(tmp_path: Path, suffix: str, size: tuple[int, int]) -> None:
+    pictures = moving_ramp(size, 10)
+    path = tmp_path / f"a{suffix}"
+    writer = save(path, pictures)
+    back = np.array(list(read_video(path)))
+    assert writer.pictures == 10
+    assert back.shape == (10, size[1], size[0])
+    assert np.abs(back.astype(float) - pictures).mean() < 1
+    assert header(path)["size"] == size
+
+
+@pytest.mark.parametrize("size", [(512, 64), (513, 65)])
+@pytest.mark.parametrize("crf", [1, 18])
+def test_h264_keeps_all_grey_levels(tmp_path: Path, size: tuple[int, int], crf: int) -> None:
+    ramp = np.tile((np.arange(size[0]) // 2).clip(0, 255).astype(np.uint8), (size[1], 1))
+    save(tmp_path / "a.mp4", [ramp] * 2, crf=crf)
+    back = next(iter(read_video(tmp_path / "a.mp4")))
+    assert (back.min(), back.max()) == (0, 255)
+    assert len(np.unique(back)) >= 250
+    assert np.abs(back.astype(int) - ramp).max() <= 2
+
+
+def test_h264_is_what_players_show(tmp_path: Path) -> None:
+    save(tmp_path / "a.mp4", moving_ramp((400, 250), 2))
+    said = what_ffmpeg_says(tmp_path / "a.mp4")
+    assert "h264 (High)" in said
+    assert "yuvj420p(pc" in said or "yuv420p(pc" in said
+    content = (tmp_path / "a.mp4").read_bytes()
+    assert content.index(b"moov") < content.index(b"mdat")  # playable before it is all there
+
+
+def test_large_picture(tmp_path: Path) -> None:
+    pictures = moving_ramp((1000, 1000), 1)
+    save(tmp_path / "a.mp4", pictures, crf=1)
+    (back,) = read_video(tmp_path / "a.mp4")
+    assert np.abs(back.astype(float) - pictures[0]).mean() < 0.5
+
+
+def test_ffv1_keeps_16_bits(tmp_path: Path) -> None:
+    pictures = moving_ramp((401, 251), 3, bit_depth=16)
+    save(tmp_path / "a.mkv", pictures, codec="ffv1", bit_depth=16)
+    reader = imageio_ffmpeg.read_frames(tmp_path / "a.mkv", pix_fmt="gray16le", bits_per_pixel=16)
+    next(reader)
+    back = [np.frombuffer(data, "<u2").reshape(251, 401) for data in reader]
+    np.testing.assert_array_equal(back, pictures)
+
+
+@pytest.mark.parametrize("bit_depth", [8, 16])
+@pytest.mark.parametrize("target", ["out", "out.d/", "out.mp4/", "out/%06d.png"])
+def test_png_sequence(tmp_path: Path, target: str, bit_depth: int) -> None:
+    pictures = moving_ramp(SMALL, 3, bit_depth)
+    save(f"{tmp_path}/{target}", pictures, bit_depth=bit_depth)
+    (folder,) = tmp_path.iterdir()
+    assert sorted(p.name for p in folder.iterdir()) == ["000000.png", "000001.png", "000002.png"]
+    for number, picture in enumerate(pictures):
+        assert png_bit_depth(folder / f"{number:06d}.png") == bit_depth
+        np.testing.assert_array_equal(Image.open(folder / f"{number:06d}.png"), picture)
+
+
+def test_png_pattern_names(tmp_path: Path) -> None:
+    save(tmp_path / "fan-%d.png", moving_ramp(SMALL, 2))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["fan-0.png", "fan-1.png"]
+
+
+@pytest.mark.parametrize("bit_depth", [8, 16])
+def test_write_png(tmp_path: Path, bit_depth: int) -> None:
+    picture = moving_ramp((401, 251), 1, bit_depth)[0]
+    write_png(tmp_path / "a.png", picture)
+    assert png_bit_depth(tmp_path / "a.png") == bit_depth
+    np.testing.assert_array_equal(Image.open(tmp_path / "a.png"), picture)
+
+
+def test_views_and_byte_orders_are_written_right(tmp_path: Path) -> None:
+    picture = moving_ramp((64, 48), 1, 16)[0]
+    view = np.repeat(picture, 2, axis=1)[:, ::2]
+    assert not view.flags.c_contiguous
+    save(tmp_path / "a.mkv", [view], codec="ffv1", bit_depth=16)
+    reader = imageio_ffmpeg.read_frames(tmp_path / "a.mkv", pix_fmt="gray16le", bits_per_pixel=16)
+    next(reader)
+    np.testing.assert_array_equal(np.frombuffer(next(reader), "<u2").reshape(48, 64), picture)
+    reader.close()
+    write_png(tmp_path / "a.png", view)
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.png")), picture)
+
+
+# --- time -------------------------------------------------------------------------------------------
+
+
+def display_times(path: Path) -> list[Fraction]:
+    """When each picture is shown, in seconds, as the file says it."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-i", str(path)]
+    command += ["-c", "copy", "-f", "framecrc", "-"]
+    said = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True).stdout
+    (unit,) = (Fraction(line.split()[-1]) for line in said.splitlines() if line.startswith("#tb"))
+    return sorted(int(line.split(",")[2]) * unit for line in said.splitlines() if not line.startswith("#"))
+
+
+@pytest.mark.parametrize(
+    ("fps", "exact"),
+    [
+        (60, Fraction(60)),
+        (23.976, Fraction(2997, 125)),
+        (30000 / 1001, Fraction(30000, 1001)),
+        (0.5, Fraction(1, 2)),
+        (20_000, Fraction(20_000)),
+        (1_000_000, Fraction(1_000_000)),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+def test_playback_rate_is_exact(tmp_path: Path, suffix: str, fps: float, exact: Fraction) -> None:
+    path = tmp_path / f"a{suffix}"
+    writer = save(path, moving_ramp(SMALL, 6), fps=fps)
+    assert writer.fps == float(exact)
+    assert writer.notes == []
+    assert display_times(path) == [number / exact for number in range(6)]
+
+
+def test_playback_rate_as_another_reader_sees_it(tmp_path: Path) -> None:
+    save(tmp_path / "a.mp4", moving_ramp(SMALL, 60), fps=30)
+    assert header(tmp_path / "a.mp4")["fps"] == 30
+    assert header(tmp_path / "a.mp4")["duration"] == 2
+
+
+def test_matroska_has_no_more_than_1000_pictures_a_second(tmp_path: Path) -> None:
+    save(tmp_path / "a.mkv", moving_ramp(SMALL, 3), fps=1000)
+    assert len(set(display_times(tmp_path / "a.mkv"))) == 3
+    with pytest.raises(UsageError, match=r"fps must be from 0.01 to 1000, not 2000; write .mp4 for more"):
+        check_output(tmp_path / "b.mkv", fps=2000)
+
+
+@pytest.mark.parametrize(("fps", "delay"), [(60, 20), (50, 20), (30, 30), (25, 40), (1, 1000), (40_000, 20)])
+def test_gif_times(tmp_path: Path, fps: float, delay: int) -> None:
+    writer = save(tmp_path / "a.gif", moving_ramp(SMALL, 4), fps=fps)
+    assert writer.fps == pytest.approx(1000 / delay)
+    assert bool(writer.notes) == (fps != 1000 / delay)
+    with Image.open(tmp_path / "a.gif") as gif:
+        assert gif.n_frames == 4  # type: ignore[attr-defined]
+        for number in range(4):
+            gif.seek(number)
+            assert gif.info["duration"] == delay
+    assert len(list(read_video(tmp_path / "a.gif"))) == 4
+
+
+def test_gif_says_what_became_of_the_rate(tmp_path: Path) -> None:
+    output = check_output(tmp_path / "a.gif", fps=60)
+    assert output.fps == 50
+    assert output.notes == ("GIF times pictures in steps of 10 ms, 50 a second at most: plays at 50 fps instead of 60",)
+
+
+def test_pictures_that_do_not_change_are_all_kept(tmp_path: Path) -> None:
+    for name in ("a.mp4", "a.mkv", "a.gif"):
+        save(tmp_path / name, [np.full((48, 64), 77, np.uint8)] * 7)
+        assert len(list(read_video(tmp_path / name))) == 7
+
+
+# --- what cannot be done is refused before anything happens ----------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("a.avi", {}, r"unknown suffix .avi; use .mp4, .mov, .mkv, .gif, or for PNG pictures a folder"),
+        ("a.png", {}, r"needs one number, as in out/%06d.png"),
+        ("a%d-%d.png", {}, "needs one number"),
+        ("a%s.png", {}, "needs one number"),
+        ("a.mp4", {"codec": "av1"}, "unknown codec av1; known are h264, h264-lossless, ffv1"),
+        ("a.mp4", {"codec": "ffv1"}, "ffv1 does not go into this kind of file; write .mkv"),
+        ("a.gif", {"codec": "h264-lossless"}, "does not go into this kind of file"),
+        ("out/", {"codec": "ffv1"}, "does not go into this kind of file"),
+        ("a.mp4", {"bit_depth": 16}, "16 bit needs PNG pictures, or .mkv with the codec ffv1"),
+        ("a.gif", {"bit_depth": 16}, "16 bit needs"),
+        ("a.mkv", {"bit_depth": 16}, "16 bit needs"),
+        ("a.mp4", {"bit_depth": 10}, "bit depth must be 8 or 16, not 10"),
+        ("a.mp4", {"crf": 52}, "crf must be from 0"),
+        ("a.mp4", {"crf": -1}, "crf must be from 0"),
+        ("a.mp4", {"crf": float("nan")}, "crf must be from 0"),
+        ("a.mp4", {"fps": 0}, "fps must be from 0.01 to 1000000, not 0"),
+        ("a.mp4", {"fps": -60}, "fps must be"),
+        ("a.mp4", {"fps": float("nan")}, "fps must be"),
+        ("a.mp4", {"fps": float("inf")}, "fps must be"),
+        ("a.gif", {"fps": 0}, "fps must be"),
+    ],
+)
+def test_what_makes_no_sense(tmp_path: Path, name: str, options: dict, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        check_output(f"{tmp_path}/{name}", **options)
+    assert "\n" not in str(caught.value)
+    assert name in str(caught.value) or len(options) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["none/a.mp4", "none/there/", "none/there/%06d.png"])
+def test_missing_folder(tmp_path: Path, name: str) -> None:
+    with pytest.raises(OutputError, match="this folder does not exist"):
+        check_output(f"{tmp_path}/{name}")
+
+
+def test_a_file_where_a_folder_should_be(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for name in ("file/a.mp4", "file", "file/%06d.png"):
+        with pytest.raises(OutputError, match="file: is not a folder"):
+            check_output(f"{tmp_path}/{name}")
+    (tmp_path / "a.mp4").mkdir()
+    with pytest.raises(OutputError, match="is a folder"):
+        check_output(tmp_path / "a.mp4", overwrite=True)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
+def test_folder_without_permission(tmp_path: Path) -> None:
+    tmp_path.chmod(0o555)
+    try:
+        with pytest.raises(OutputError, match="no permission"):
+            check_output(tmp_path / "a.mp4")
+    finally:
+        tmp_path.chmod(0o755)
+
+
+def test_existing_video_is_kept_unless_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"precious")
+    with pytest.raises(OutputError, match="exists already; give -y to replace it"):
+        save(path, moving_ramp(SMALL, 2))
+    assert path.read_bytes() == b"precious"
+    with pytest.raises(ZeroDivisionError), open_writer(path, size=SMALL, overwrite=True):
+        1 / 0  # noqa: B018
+    assert path.read_bytes() == b"precious"
+    save(path, moving_ramp(SMALL, 2), overwrite=True)
+    assert len(list(read_video(path))) == 2
+
+
+def test_existing_pictures_are_kept_unless_told(tmp_path: Path) -> None:
+    pictures = moving_ramp(SMALL, 3)
+    save(tmp_path / "out", pictures)
+    before = (tmp_path / "out" / "000000.png").read_bytes()
+    for target in ("out", "out/%06d.png"):
+        with pytest.raises(OutputError, match="give -y"):
+            check_output(tmp_path / target)
+    writer = save(tmp_path / "out", pictures[1:], overwrite=True)
+    assert (tmp_path / "out" / "000000.png").read_bytes() != before
+    assert writer.notes == [f"{tmp_path / 'out' / '000002.png'} and what may follow it is left from an earlier run"]
+    assert save(tmp_path / "out" / "b%02d.png", pictures).notes == []  # other names are free
+
+
+def test_existing_folder_with_a_dot_in_its_name_gets_pictures(tmp_path: Path) -> None:
+    (tmp_path / "run.2").mkdir()
+    save(tmp_path / "run.2", moving_ramp(SMALL, 1))
+    assert (tmp_path / "run.2" / "000000.png").is_file()
+
+
+def test_single_png_is_refused_up_front(tmp_path: Path) -> None:
+    picture = moving_ramp(SMALL, 1)[0]
+    with pytest.raises(UsageError, match=r"a single picture is written as \.png"):
+        check_png(tmp_path / "a.jpg")
+    with pytest.raises(OutputError, match="does not exist"):
+        write_png(tmp_path / "none" / "a.png", picture)
+    with pytest.raises(UsageError, match="float32"):
+        write_png(tmp_path / "a.png", picture.astype(np.float32))
+    assert list(tmp_path.iterdir()) == []
+    write_png(tmp_path / "a.png", picture)
+    with pytest.raises(OutputError, match="exists already"):
+        write_png(tmp_path / "a.png", picture)
+    write_png(tmp_path / "a.png", picture, overwrite=True)
+
+
+# --- what fails leaves nothing behind ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.gif", "out"])
+def test_no_pictures(tmp_path: Path, name: str) -> None:
+    with (
+        pytest.raises(OutputError, match="there are no pictures to write"),
+        open_writer(tmp_path / name, size=SMALL),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def save_one_and_raise(path: Path, error: type[BaseException]) -> None:
+    with open_writer(path, size=SMALL) as writer:
+        writer.write(moving_ramp(SMALL, 1)[0])
+        raise error
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.gif"])
+def test_exception_leaves_nothing(tmp_path: Path, name: str, error: type[BaseException]) -> None:
+    with pytest.raises(error):
+        save_one_and_raise(tmp_path / name, error)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_finished_pictures_stay_when_interrupted(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        save_one_and_raise(tmp_path / "out", KeyboardInterrupt)
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["000000.png"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds ffmpeg through /proc")
+@pytest.mark.parametrize("more", [0, 1, 200])
+def test_killed_ffmpeg(tmp_path: Path, more: int) -> None:
+    def pictures() -> Iterator[np.ndarray]:
+        picture = moving_ramp((400, 250), 1)[0]
+        yield picture
+        (pid,) = ffmpeg_children()
+        os.kill(pid, 9)
+        for _ in range(more):
+            yield picture
+
+    with pytest.raises(OutputError, match=r"a\.mp4: encoding failed: ffmpeg was ended by SIGKILL"):
+        save(tmp_path / "a.mp4", pictures(), size=(400, 250))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ffmpegs_own_words_are_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video, "_encoder_options", lambda output, size: "-c:v no-such-encoder")
+    with pytest.raises(OutputError, match=r"a\.mp4: encoding failed: ffmpeg: .*Encoder not found") as caught:
+        save(tmp_path / "a.mp4", moving_ramp(SMALL, 1))
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_pictures_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An encoder that ends well with fewer pictures than it was given."""
+    monkeypatch.setattr(video, "_encoder_options", lambda output, size: "-c:v libx264 -frames:v 3")
+    with pytest.raises(OutputError, match="the encoder kept 3 of 5 pictures"):
+        save(tmp_path / "a.mp4", moving_ramp(SMALL, 5))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the file size")
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.gif", "out"])
+def test_full_disk(tmp_path: Path, name: str) -> None:
+    """A limit on the size of files stands in for the full disk; it ends ffmpeg with SIGXFSZ."""
+    script = f"""
+import resource, sys
+import numpy as np
+from spikerecon.errors import OutputError
+from spikerecon.video import open_writer
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+noise = np.random.default_rng(0).integers(0, 256, (250, 400), np.uint8)
+try:
+    with open_writer({str(tmp_path / name)!r}, size=(400, 250)) as writer:
+        for _ in range(20):
+            writer.write(noise)
+except OutputError as error:
+    sys.exit(str(error))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert ("SIGXFSZ" if name != "out" else "File too large") in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "out"])
+@pytest.mark.parametrize(
+    "wrong", [np.zeros((48, 65), np.uint8), np.zeros((48, 64), np.uint16), np.zeros((48, 64, 1), np.uint8)]
+)
+def test_wrong_picture(tmp_path: Path, name: str, wrong: np.ndarray) -> None:
+    with (
+        pytest.raises(OutputError, match=r"picture 0 is .*, expected uint8 \(48, 64\)"),
+        open_writer(tmp_path / name, size=SMALL) as writer,
+    ):
+        writer.write(wrong)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["-a b'c.mp4", "time 12:30.mp4", "100%d.mp4", "x" * 240 + ".mp4", "é.gif"])
+def test_odd_names(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    save(name, moving_ramp(SMALL, 2))
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+    assert len(list(read_video(name))) == 2
+
+
+# --- reading ----------------------------------------------------------------------------------------
+
+
+def test_read_video_stretches_limited_range(tmp_path: Path) -> None:
+    """Most videos keep luma in 16 to 235; that is black to white all the same."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "gray"]
+    command += ["-video_size", "256x2", "-i", "-", "-pix_fmt", "yuv420p", "-qp", "0", str(tmp_path / "a.mp4")]
+    ramp = np.tile(np.arange(256, dtype=np.uint8), (2, 1))
+    subprocess.run(command, input=ramp.tobytes(), check=True)
+    (back,) = read_video(tmp_path / "a.mp4")
+    assert np.abs(back.astype(int) - ramp).max() <= 1
+
+
+def test_read_video_can_be_left_early(tmp_path: Path) -> None:
+    save(tmp_path / "a.mp4", moving_ramp((400, 250), 30))
+    pictures = read_video(tmp_path / "a.mp4")
+    next(pictures)
+    pictures.close()  # type: ignore[attr-defined]
+
+
+def test_read_video_errors(tmp_path: Path) -> None:
+    with pytest.raises(RecordingError, match="no such file"):
+        list(read_video(tmp_path / "none.mp4"))
+    (tmp_path / "junk.mp4").write_bytes(bytes(range(256)) * 20)
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    save(tmp_path / "cut.mp4", moving_ramp((400, 250), 10))
+    (tmp_path / "cut.mp4").write_bytes((tmp_path / "cut.mp4").read_bytes()[:2500])
+    for name in ("junk.mp4", "empty.mp4", "cut.mp4"):
+        with pytest.raises(RecordingError, match=f"{name}: cannot be read as video: ffmpeg: ") as caught:
+            list(read_video(tmp_path / name))
+        assert "\n" not in str(caught.value)
+
+
+# --- display values ---------------------------------------------------------------------------------
+
+
+def test_to_uint() -> None:
+    rate = np.array([[0, 0.25, 0.5], [1, 2, -1]], np.float32)
+    assert to_uint(rate).tolist() == [[0, 64, 128], [255, 255, 0]]
+    assert to_uint(rate).dtype == np.uint8
+    assert to_uint(rate, bit_depth=16).tolist() == [[0, 16384, 32768], [65535, 65535, 0]]
+    assert to_uint(rate, bit_depth=16).dtype == np.uint16
+    assert to_uint(rate, gain=2).tolist() == [[0, 128, 255], [255, 255, 0]]
+    assert to_uint(rate, gamma=2).tolist() == [[0, 128, 180], [255, 255, 0]]
+    assert rate[1, 2] == -1  # the input is left alone
+
+
+def test_to_uint_reaches_every_value() -> None:
+    for bit_depth, count in ((8, 256), (16, 65536)):
+        rate = np.arange(count, dtype=np.float32) / np.float32(count - 1)
+        assert (to_uint(rate, bit_depth=bit_depth) == np.arange(count)).all()
+
+
+@pytest.mark.parametrize("options", [{"gain": 0}, {"gamma": 0}, {"gamma": -1}, {"bit_depth": 12}])
+def test_to_uint_refuses(options: dict) -> None:
+    with pytest.raises(UsageError):
+        to_uint(np.zeros((1, 1), np.float32), **options)
+
+
+def test_import_is_light() -> None:
+    script = "import sys, spikerecon.video; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0
