@@ -9,7 +9,7 @@ import pickle
 import re
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,11 @@ class Checkpoint:
         network = STIR(self.config)
         network.load_state_dict(self.state)
         return network.eval()
+
+    def half(self) -> Checkpoint:
+        """The same with float16 values, half the file; loading makes them float32 again."""
+        state = {key: value.half() if value.is_floating_point() else value for key, value in self.state.items()}
+        return replace(self, state=state)
 
     @property
     def parameters(self) -> int:
@@ -89,6 +94,7 @@ def load(name: str | os.PathLike[str] = DEFAULT) -> Checkpoint:
         with safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+            state = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path} is not a safetensors file or is damaged: {error}") from error
     try:

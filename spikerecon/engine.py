@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -83,18 +83,21 @@ class Reconstructor:
         window = max(WINDOW, sum(window_around(self.method)))
         return windows.centers(recording.planes, start=start, end=end, step=step, window=window)
 
-    def frames(self, recording: Recording, centers: Collection[int] | None = None) -> Iterator[Frame]:
+    def frames(self, recording: Recording, centers: Sequence[int] | None = None) -> Iterator[Frame]:
         """Pictures of a recording at `centers` (ascending; by default all of `self.centers`).
 
-        Reading runs ahead in a thread. A recording of unknown length (a pipe) ends the pictures where it ends.
+        Reading runs ahead in a thread. Where a stream ends, a range of centres ends too. Raises UsageError for centres
+        that the recording does not have.
         """
         if centers is None:
             centers = self.centers(recording)
-        batch_size = self.batch_for(recording)
-        read_ahead = RunAhead(self._read(recording, centers), QUEUE_DEPTH * batch_size)
+        if recording.planes is not None and centers:
+            for center in (centers[0], centers[-1]):
+                windows.check_center(center, recording.planes, *window_around(self.method))
+        read_ahead = RunAhead(self._read(recording, centers), QUEUE_DEPTH * self.batch_for(recording))
         run = _Run(self, recording.width, centers)
         try:
-            for batch in batched(read_ahead, batch_size):
+            while batch := list(itertools.islice(read_ahead, self.batch_for(recording))):
                 rates = run.rates(batch)
                 for (center, _), rate in zip(batch, rates, strict=True):
                     yield Frame(center, rate)
@@ -103,12 +106,16 @@ class Reconstructor:
 
     def _read(self, recording: Recording, centers: Iterable[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         before, after = window_around(self.method)
+        # Where a stream ends, a range leaves room for a whole window, as `centers` does where the end is known.
+        room = max(after, WINDOW - WINDOW // 2) if recording.planes is None and isinstance(centers, range) else after
         for center in centers:
             with self.stage("read"):
-                rows = recording.read(center - before, center + after)
-            if len(rows) < before + after:
-                return
-            yield center, rows
+                rows = recording.read(center - before, center + room)
+            if len(rows) < before + room:  # a stream has ended
+                if isinstance(centers, range):
+                    return
+                windows.check_center(center, recording.planes, before, after)
+            yield center, rows[: before + after]
 
     def batch_for(self, recording: Recording) -> int:
         """Pictures that are decoded at once for recordings of this size."""
@@ -131,7 +138,7 @@ class Reconstructor:
 class _Run:
     """One pass over a recording: the features of blocks that later windows still need."""
 
-    def __init__(self, engine: Reconstructor, width: int, centers: Collection[int]) -> None:
+    def __init__(self, engine: Reconstructor, width: int, centers: Sequence[int]) -> None:
         self.engine = engine
         self.method = engine.method
         self.width = width

@@ -15,10 +15,8 @@ from PIL import Image
 
 from spikerecon.engine import Reconstructor
 from spikerecon.errors import RecordingError
-from spikerecon.methods import window_around
 from spikerecon.metrics import psnr, ssim
 from spikerecon.recording import open_recording
-from spikerecon.windows import check_center
 
 
 @dataclass(frozen=True)
@@ -111,8 +109,6 @@ def evaluate(engine: Reconstructor, sequences: Sequence[TrueSequence]) -> Evalua
     for sequence in sequences:
         size = (sequence.width, sequence.height)
         with open_recording(sequence.path, layout="packed", size=size) as recording:
-            for center in sequence.centers:
-                check_center(center, recording.planes, *window_around(engine.method))
             frames = engine.frames(recording, sequence.centers)
             for frame, file in zip(frames, sequence.truth, strict=True):
                 prediction = np.clip(frame.rate / sequence.full_scale_rate, 0, 1)

@@ -313,7 +313,8 @@ def open_recording(
     if layout not in LAYOUT_NAMES:
         raise UsageError(f"unknown layout {layout!r}: take one of {', '.join(LAYOUT_NAMES)}")
     if source == "-":
-        return _open_stream(sys.stdin.buffer, "standard input", layout, size, flip, owned=False)
+        stdin = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)  # a buffer's lock, held in a thread, blocks the exit
+        return _open_stream(stdin, "standard input", layout, size, flip, owned=False)
     if not isinstance(source, str | Path):
         return _open_stream(source, str(getattr(source, "name", "stream")), layout, size, flip, owned=False)
 
@@ -557,6 +558,7 @@ def auto_gain(recording: Recording, start: int = 0, end: int | None = None) -> f
 
     Sets to white what 99.5 % of all pixels stay below, by windows of 60 planes from up to five places between planes
     `start` and `end` (of a stream: the first window). Pixels that always fire are stuck and do not count.
+    Raises UsageError where there is no window from `start` on.
     """
     planes = recording.planes if end is None else end
     if recording.planes is None or planes is None:
@@ -566,6 +568,9 @@ def auto_gain(recording: Recording, start: int = 0, end: int | None = None) -> f
     rates = []
     for first in dict.fromkeys(starts):
         rows = recording.read(first, first + MIN_PLANES)
+        if len(rows) < MIN_PLANES:
+            last = first + len(rows)
+            raise UsageError(f"planes {first} to {last} are {len(rows)}, fewer than one window of {MIN_PLANES}")
         rates.append(unpack(rows, recording.width).mean(0, dtype=np.float32).ravel())
     rate = np.concatenate(rates)
     lit = rate[(rate > 0) & (rate < 1)]

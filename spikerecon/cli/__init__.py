@@ -2,46 +2,90 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
 
 from spikerecon import __version__
 from spikerecon.cli import bench, convert, evaluate, frames, info, simulate, train, weights
-from spikerecon.errors import RecordingWarning, SpikeReconError
-
-INTERRUPTED = 130
+from spikerecon.errors import RecordingWarning, SpikeReconError, UsageError
 
 
 class _Program(click.Group):
     """Turns errors into one line on stderr and an exit status, and warnings about recordings into a line each."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        with _errors_as_lines(ctx):
+            return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
-        with warnings.catch_warnings():
-            warnings.simplefilter("always", RecordingWarning)
-            plain = warnings.showwarning
+        with _warnings_as_lines(), _ends_when_terminated(), _errors_as_lines(ctx):
+            return super().invoke(ctx)
 
-            def show(message: Any, category: type[Warning], *rest: Any) -> None:
-                if issubclass(category, RecordingWarning):
-                    click.echo(f"warning: {message}", err=True)
-                else:
-                    plain(message, category, *rest)
 
-            warnings.showwarning = show  # type: ignore[assignment]
-            try:
-                return super().invoke(ctx)
-            except SpikeReconError as error:
-                click.echo(f"error: {error}", err=True)
-                ctx.exit(error.exit_status)
-            except OSError as error:
-                if isinstance(error, BrokenPipeError):
-                    raise
-                click.echo(f"error: {error.filename or 'system'}: {error.strerror or error}", err=True)
-                ctx.exit(1)
-            except KeyboardInterrupt:
-                click.echo("interrupted", err=True)
-                ctx.exit(INTERRUPTED)
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM: cleans up as Ctrl-C does."""
+
+
+@contextmanager
+def _errors_as_lines(ctx: click.Context) -> Iterator[None]:
+    try:
+        yield
+        return
+    except SpikeReconError as error:
+        line, status = f"error: {error}", error.exit_status
+    except click.UsageError as error:
+        if error.message.startswith("Usage: "):  # a group without a command shows its help
+            raise
+        hint = f"; see '{error.ctx.command_path} --help'" if error.ctx else ""
+        line, status = f"error: {error.format_message().rstrip('.')}{hint}", UsageError.exit_status
+    except BrokenPipeError:  # whoever read our output has seen enough: click knows
+        raise
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        line, status = f"error: {where}{error.strerror or error}", 1
+    except _Terminated:
+        line, status = "terminated", 128 + signal.SIGTERM
+    except KeyboardInterrupt:
+        line, status = "interrupted", 128 + signal.SIGINT
+    click.echo(line, err=True)
+    ctx.exit(status)
+
+
+@contextmanager
+def _warnings_as_lines() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", RecordingWarning)
+        plain = warnings.showwarning
+
+        def show(message: Any, category: type[Warning], *rest: Any) -> None:
+            if issubclass(category, RecordingWarning):
+                click.echo(f"warning: {message}", err=True)
+            else:
+                plain(message, category, *rest)
+
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
+
+
+@contextmanager
+def _ends_when_terminated() -> Iterator[None]:
+    def end(*_: Any) -> None:
+        raise _Terminated
+
+    if threading.current_thread() is not threading.main_thread():  # signals are not for other threads to catch
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

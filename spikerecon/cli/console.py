@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -104,8 +105,11 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def write_json(value: Any, file: str) -> None:
-    """Indented JSON to a file, or to stdout for `-`. Raises OutputError."""
-    text = json.dumps(value, indent=2)
+    """Indented JSON to a file, or to stdout for `-`; infinite numbers, which JSON has not, are null.
+
+    Raises OutputError.
+    """
+    text = json.dumps(_finite(value), indent=2, allow_nan=False)
     if file == "-":
         click.echo(text)
         return
@@ -113,6 +117,14 @@ def write_json(value: Any, file: str) -> None:
         Path(file).write_text(text + "\n")
     except OSError as error:
         raise OutputError(f"{file}: cannot be written: {error.strerror or error}") from None
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def rates_text(planes_per_second: float, step: int, fps: float) -> str:

@@ -65,10 +65,12 @@ def command(
     """
     if len(inputs) > 1 and "{name}" not in output:
         raise UsageError(f"{len(inputs)} inputs need an output with {{name}} in it, such as 'videos/{{name}}.mp4'")
+    targets = [output.replace("{name}", "stdin" if path == "-" else Path(path).stem) for path in inputs]
+    if len(set(targets)) < len(targets):
+        raise UsageError("two inputs have the same name, and would become the same output: convert them one by one")
     writing: dict[str, Any] = {"fps": fps, "codec": codec, "crf": crf, "overwrite": overwrite}
     results, failed = [], 0
-    for path in inputs:
-        target = output.replace("{name}", "stdin" if path == "-" else Path(path).stem)
+    for path, target in zip(inputs, targets, strict=True):
         try:
             results.append(_convert(path, target, source, run, step, picture, writing, dry_run, quiet))
         except SpikeReconError as error:

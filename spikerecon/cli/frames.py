@@ -74,8 +74,9 @@ def command(
         files = [Path(output)]
     else:
         files = [Path(output) / f"{name}_{c:06d}.png" for c in wanted]
-        if not Path(output).is_dir():
-            video.check_output(output)  # its parent must be there
+        # Its parent must be there, too.
+        if not Path(output).is_dir() and video.check_output(output).container:
+            raise UsageError(f"{output}: single pictures go to a .png file or a folder; 'convert' writes videos")
     for file in files:
         if file.parent.is_dir() or output.endswith(".png"):
             video.check_png(file, overwrite=overwrite)
@@ -97,13 +98,11 @@ def command(
 def _recorded(
     path: str, engine: Reconstructor, source: InputOptions, picture: PictureOptions, wanted: list[int]
 ) -> Iterator[tuple[Frame, dict[str, Any]]]:
-    from spikerecon.methods import window_around
-    from spikerecon.windows import check_center
+    from spikerecon.windows import centers
 
     with source.open(path) as recording:
-        for center in wanted:
-            check_center(center, recording.planes, *window_around(engine.method))
         start, end = source.span()
+        centers(recording.planes, start=start, end=end)  # what brightness is measured on must hold a window
         levels = picture.levels(recording, start, end)
         for frame in engine.frames(recording, wanted):
             yield frame, levels

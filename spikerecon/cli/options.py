@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -49,7 +50,7 @@ class InputOptions:
     def open(self, path: str) -> Recording:
         from spikerecon.recording import open_recording, parse_size
 
-        if not self.rate > 0:
+        if not 0 < self.rate < math.inf:
             raise UsageError(f"rate {self.rate:g} is not a number of planes a second")
         size = parse_size(self.size) if self.size else None
         return open_recording(path, layout=self.layout, size=size, flip=self.flip)
@@ -143,10 +144,10 @@ class PictureOptions:
                 gain = float(self.gain)
             except ValueError:
                 gain = 0.0
-            if not gain > 0:
+            if not 0 < gain < math.inf:
                 raise UsageError(f"gain '{self.gain}' is neither auto nor a number above 0")
-        if not self.gamma > 0:
-            raise UsageError(f"gamma {self.gamma:g} is not above 0")
+        if not 0 < self.gamma < math.inf:
+            raise UsageError(f"gamma {self.gamma:g} is not a number above 0")
         return {"gain": gain, "gamma": self.gamma, "bit_depth": int(self.bit_depth)}
 
 

@@ -77,9 +77,11 @@ def command(
         centers = range(30, planes - 29, max(1, truth_step))
         if not centers:
             raise UsageError(f"{planes} planes hold no window of 60 to keep a true picture of")
+        _check_truth(Path(truth), overwrite)
+    written = write_packed(output, chunks, scene.width, overwrite=overwrite)
+    if truth is not None:
         described = {"planes": planes, "full_scale_rate": full_scale_rate, "noise": sensor}
         _write_truth(Path(truth), Path(output), scene, centers, start, described, overwrite)
-    written = write_packed(output, chunks, scene.width, overwrite=overwrite)
     say(f"{output}: {scene.width}x{scene.height}, {written} planes", quiet)
 
 
@@ -108,6 +110,14 @@ def _scene(
     return video, planes
 
 
+def _check_truth(folder: Path, overwrite: bool) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder}: is not a folder; give another name for the true pictures")
+    record = folder / "sequences.json"
+    if record.exists() and not overwrite:
+        raise OutputError(f"{record}: exists already; give -y to replace it")
+
+
 def _write_truth(
     folder: Path,
     recording: Path,
@@ -123,13 +133,10 @@ def _write_truth(
     from spikerecon.simulate import sequence_entry, truth
     from spikerecon.video import to_uint, write_png
 
-    record = folder / "sequences.json"
-    if record.exists() and not overwrite:
-        raise OutputError(f"{record}: exists already; give -y to replace it")
     folder.mkdir(parents=True, exist_ok=True)
     entry = sequence_entry(recording, scene, centers, **described)
     entry["file"] = os.path.relpath(recording, folder)
     for center, name in zip(centers, entry["truth"], strict=True):
         picture = to_uint(truth(scene, start + center), bit_depth=16)
         write_png(folder / name, picture, overwrite=overwrite)
-    write_json([entry], str(record))
+    write_json([entry], str(folder / "sequences.json"))

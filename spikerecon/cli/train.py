@@ -49,6 +49,7 @@ def command(
     from spikerecon.errors import UsageError
     from spikerecon.network import StirConfig
     from spikerecon.training.loop import Trainer, TrainSettings
+    from spikerecon.training.scenes import Textures, find_pictures
 
     if min(steps, batch, patch) < 1 or not learning_rate > 0:
         raise UsageError("steps, batch, patch and learning rate must be above 0")
@@ -57,7 +58,9 @@ def command(
     except ValueError as error:
         raise UsageError(f"--width: {error}") from None
     settings = TrainSettings(steps=steps, batch=batch, patch=patch, rate=learning_rate, seed=seed)
-    trainer = Trainer(output, images, config=config, settings=settings, device=pick_device(device))
+    chosen = pick_device(device)
+    textures = Textures.load(find_pictures(images), seed=seed)
+    trainer = Trainer(output, textures, config=config, settings=settings, device=chosen)
     say(f"{output}: step {trainer.step} of {steps}, on {trainer.device}", quiet)
 
     def show(progress: TrainProgress) -> None:

@@ -6,6 +6,7 @@ import click
 
 from spikerecon.cli.console import say, table
 from spikerecon.cli.options import overwrite_option
+from spikerecon.errors import UsageError
 
 
 @click.group("weights")
@@ -43,6 +44,8 @@ def import_(path: str, output: str, overwrite: bool) -> None:
     """
     from spikerecon import checkpoint
 
+    if not output.endswith(".safetensors"):
+        raise UsageError(f"{output}: weights are written as .safetensors")
     loaded = checkpoint.import_published(path)
     checkpoint.save(output, loaded, overwrite=overwrite)
     say(f"{output}: {loaded.parameters / 1e6:.2f} M parameters, {loaded.config.window_planes}-plane windows")

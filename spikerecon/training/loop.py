@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -19,7 +20,7 @@ from spikerecon import checkpoint
 from spikerecon.checkpoint import Checkpoint
 from spikerecon.errors import SpikeReconError, UsageError
 from spikerecon.network import EXPLICIT_TRIMS, STIR, StirConfig
-from spikerecon.training.scenes import SceneMaker, SpikeBatches, Textures, find_pictures
+from spikerecon.training.scenes import SceneMaker, SpikeBatches, Textures
 
 STATE_PART_BYTES = 15 * 2**20  # a run's state is kept in files of at most this, to be carried anywhere
 VALIDATION_SEED = 2**31
@@ -116,14 +117,14 @@ def _double(layer: nn.ConvTranspose2d) -> None:
 class Trainer:
     """A training run in a folder, started anew or gone on with where it stopped.
 
-    folder: gets `weights.safetensors` (averaged, ready for use), `state-*.safetensors` and `log.jsonl`.
-    pictures: folders of pictures to train on. device: where everything runs.
+    folder: gets `weights.safetensors` (averaged, in half precision, ready for use), `state-*.safetensors` and `log.jsonl`.
+    textures: what scenes are made of. device: where everything runs.
     """
 
     def __init__(
         self,
         folder: str | Path,
-        pictures: Iterable[str | Path],
+        textures: Textures,
         *,
         config: StirConfig | None = None,
         settings: TrainSettings | None = None,
@@ -148,7 +149,6 @@ class Trainer:
             network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average.eval().requires_grad_(False)
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=self.settings.rate, weight_decay=1e-4)
-        textures = Textures.load(find_pictures(pictures), seed=self.settings.seed)
         self._resume()
         seed = self.settings.seed + 1_000_003 * self.step  # going on from a stop sees new scenes
         maker = SceneMaker(textures, self.settings.patch, self.device, seed + 1)
@@ -275,12 +275,21 @@ class Trainer:
             "hours": f"{self.seconds / 3600:.2f}",
         }
         weights = Checkpoint(self.average.config, self.average.state_dict(), info=info)
-        checkpoint.save(self.folder / "weights.safetensors", weights, overwrite=True)
+        checkpoint.save(self.folder / "weights.safetensors", weights.half(), overwrite=True)
 
     def _resume(self) -> None:
-        record = self.folder / "run.json"
-        if not record.is_file():
+        """Go on with the run in the folder, if there is one. Raises UsageError where it is damaged or does not fit."""
+        if not (self.folder / "run.json").is_file():
             return
+        try:
+            self._load()
+        except (ValueError, KeyError, RuntimeError, OSError, SafetensorError) as error:
+            raise UsageError(
+                f"{self.folder}: the run there is damaged or of another network: give another folder, or its settings"
+            ) from error
+
+    def _load(self) -> None:
+        record = self.folder / "run.json"
         saved = json.loads(record.read_text())
         self.step, self.seconds = saved["step"], saved["seconds"]
         state: dict[str, Tensor] = {}

@@ -181,7 +181,7 @@ class SceneMaker:
         velocity = torch.stack([heading.cos(), heading.sin()], 1) * speed[:, None]
         acceleration = self._uniform(batch, 2, low=-1, high=1) * speed[:, None] / 100
         spin = self._uniform(batch, low=-1, high=1)
-        spin = spin.sign() * torch.where(turning, 0.022 * spin.abs(), 0.003 * spin.abs() ** 2)
+        spin = spin.sign() * torch.where(turning, 0.03 * spin.abs() ** 1.5, 0.003 * spin.abs() ** 2)
         zoom = 0.004 * self._uniform(batch, low=-1, high=1) ** 3
         scale = torch.exp(self._uniform(batch, low=-0.35, high=0.25))
         angle = self._uniform(batch, high=2 * math.pi)

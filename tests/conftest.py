@@ -1,0 +1,52 @@
+"""Recordings that several test files use, and the command line as a function."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from spikerecon.cli import main
+from spikerecon.recording import write_packed
+from spikerecon.simulate import make_scene, simulate
+
+SMALL = ("--size", "64x48")
+"""What commands need to know of `small_file`."""
+
+Command = Callable[..., Result]
+
+
+def write_scene(path: Path, name: str, width: int, height: int, planes: int) -> Path:
+    write_packed(path, simulate(make_scene(name, width, height), planes=planes), width)
+    return path
+
+
+@pytest.fixture(scope="session")
+def fan_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """100 planes of the fan, 400x250: its layout and size are found out without options."""
+    return write_scene(tmp_path_factory.mktemp("recordings") / "fan.dat", "fan", 400, 250, 100)
+
+
+@pytest.fixture(scope="session")
+def small_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """100 planes of a pan, 64x48: small enough for the network. Three windows at the usual step."""
+    return write_scene(tmp_path_factory.mktemp("recordings") / "small.dat", "pan", 64, 48, 100)
+
+
+@pytest.fixture
+def spikerecon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Runs the command line in an empty folder; errors other than an exit come up."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: object, input: bytes | None = None, status: int = 0) -> Result:
+        result = CliRunner().invoke(main, [str(word) for word in words], input=input, catch_exceptions=False)
+        assert result.exit_code == status, result.output
+        return result
+
+    return run
+
+
+def contents(folder: Path) -> dict[str, bytes | None]:
+    """Everything below a folder, by name: files with what is in them."""
+    found = sorted(folder.rglob("*"))
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in found}

@@ -1,0 +1,222 @@
+"""spikerecon convert: every kind of output, several inputs, standard input, what it says, and what memory it takes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+from conftest import SMALL, Command, contents
+from PIL import Image
+
+from spikerecon.engine import Reconstructor
+from spikerecon.recording import open_recording
+from spikerecon.video import read_video, to_uint
+
+
+def pictures(file: Path, method: str = "tfp", gain: float = 1.5, bit_depth: int = 8, **options: Any) -> list[np.ndarray]:
+    """What convert has to write, computed by hand."""
+    engine = Reconstructor(method, device="cpu", precision="float32")
+    with open_recording(file, size=(64, 48)) as recording:
+        centers = engine.centers(recording, **options)
+        return [to_uint(frame.rate, gain, bit_depth=bit_depth) for frame in engine.frames(recording, centers)]
+
+
+def far_apart(found: list[np.ndarray], expected: list[np.ndarray]) -> float:
+    assert len(found) == len(expected)
+    assert {picture.shape for picture in found} == {expected[0].shape}
+    return float(np.abs(np.array(found, float) - np.array(expected, float)).mean())
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv", "gif"])
+def test_a_video_holds_the_frames(spikerecon: Command, small_file: Path, suffix: str):
+    result = spikerecon("convert", small_file, "-o", f"out.{suffix}", *SMALL, "--method", "tfp", "--gain", 1.5)
+    assert result.stdout == ""
+    found = list(read_video(f"out.{suffix}"))
+    assert far_apart(found, pictures(small_file)) <= (0 if suffix == "gif" else 8)
+    assert [path for path in contents(Path())] == [f"out.{suffix}"]
+
+
+@pytest.mark.parametrize(("codec", "difference"), [("h264-lossless", 1), ("ffv1", 0)])
+def test_lossless_codecs(spikerecon: Command, small_file: Path, codec: str, difference: int):
+    words = ("--method", "tfp", "--gain", 1.5, "--codec", codec)
+    spikerecon("convert", small_file, "-o", "out.mkv", *SMALL, *words)
+    assert far_apart(list(read_video("out.mkv")), pictures(small_file)) <= difference
+
+
+def test_sixteen_bits_in_a_video(spikerecon: Command, small_file: Path):
+    words = ("--method", "tfp", "--gain", 1.5, "--codec", "ffv1", "--bit-depth", 16)
+    spikerecon("convert", small_file, "-o", "out.mkv", *SMALL, *words)
+    decode = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", "out.mkv", "-f", "rawvideo", "-pix_fmt", "gray16le"]
+    raw = subprocess.run([*decode, "-"], check=True, capture_output=True).stdout
+    found = list(np.frombuffer(raw, "<u2").reshape(-1, 48, 64))
+    assert far_apart(found, pictures(small_file, bit_depth=16)) == 0
+
+
+@pytest.mark.parametrize("bit_depth", [8, 16])
+@pytest.mark.parametrize(("output", "names"), [("out", "out/{:06d}.png"), ("p%03d.png", "p{:03d}.png")])
+def test_pictures(spikerecon: Command, small_file: Path, output: str, names: str, bit_depth: int):
+    words = ("--method", "tfp", "--gain", 1.5, "--bit-depth", bit_depth)
+    spikerecon("convert", small_file, "-o", output, *SMALL, *words)
+    expected = pictures(small_file, bit_depth=bit_depth)
+    found = [np.asarray(Image.open(names.format(i))) for i in range(len(expected))]
+    assert far_apart(found, expected) == 0
+    assert len(list(Path().rglob("*.png"))) == len(expected)
+
+
+@pytest.mark.parametrize("method", ["tfp", "tfi", "stir"])
+def test_methods(spikerecon: Command, small_file: Path, method: str):
+    words = ("--method", method, "--gain", 1.5, "--precision", "float32", "--device", "cpu")
+    spikerecon("convert", small_file, "-o", "out", *SMALL, *words)
+    found = [np.asarray(Image.open(path)) for path in sorted(Path("out").iterdir())]
+    assert far_apart(found, pictures(small_file, method)) == 0
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_precisions(spikerecon: Command, small_file: Path, precision: str):
+    words = ("--gain", 1.5, "--precision", precision, "--device", "cpu", "--batch-size", 2)
+    spikerecon("convert", small_file, "-o", "out", *SMALL, *words)
+    found = [np.asarray(Image.open(path)) for path in sorted(Path("out").iterdir())]
+    assert far_apart(found, pictures(small_file, "stir")) < 2
+
+
+def test_a_window_of_its_own(spikerecon: Command, small_file: Path):
+    words = ("--method", "tfp", "--window", 1, "--gain", 1)
+    spikerecon("convert", small_file, "-o", "out", *SMALL, *words)
+    planes = np.array([np.asarray(Image.open(path)) for path in Path("out").iterdir()])
+    assert set(np.unique(planes)) == {0, 255}  # a single plane is spikes and nothing between
+
+
+def test_the_camera_layout_is_found_out(spikerecon: Command, fan_file: Path):
+    result = spikerecon("convert", fan_file, "-o", "fan.mp4", "--method", "tfp", "--json")
+    assert {picture.shape for picture in read_video("fan.mp4")} == {(250, 400)}
+    assert json.loads(result.stdout)["layout"] == "packed"
+
+
+def test_what_it_says(spikerecon: Command, small_file: Path):
+    said = spikerecon("convert", small_file, "-o", "out.mp4", *SMALL, "--device", "cpu", "--precision", "float32").stderr
+    assert "64x48, 100 planes (packed)" in said
+    assert "40000 planes/s, a frame every 20 planes = 2000 frames/s, played at 60 = 33.3x slow motion" in said
+    assert "stir: weights stir (" in said
+    assert "on cpu in float32, gain " in said
+    assert "out.mp4: 3 frames, " in said
+
+
+def test_quiet_is_silent(spikerecon: Command, small_file: Path):
+    result = spikerecon("convert", small_file, "-o", "out.gif", *SMALL, "--method", "tfp", "-q")
+    assert (result.stdout, result.stderr) == ("", "")
+    assert Path("out.gif").exists()
+
+
+def test_json_alone_is_on_stdout(spikerecon: Command, small_file: Path):
+    words = ("--rate", 20000, "--step", 10, "--fps", 25)
+    result = spikerecon("convert", small_file, "-o", "out.mp4", *SMALL, "--method", "tfp", "--json", *words)
+    told = json.loads(result.stdout)
+    assert told.pop("seconds") > 0
+    assert told.pop("gain") > 0
+    assert told.pop("precision") in ("float32", "bfloat16", "float16")
+    assert told.pop("device").startswith(("cpu", "cuda"))
+    assert told == {
+        "input": str(small_file),
+        "output": "out.mp4",
+        "width": 64,
+        "height": 48,
+        "layout": "packed",
+        "frames": 5,
+        "first_center": 30,
+        "step": 10,
+        "rate": 20000,
+        "fps": 25,
+        "method": "tfp",
+        "weights": "mean of 20 planes",
+    }
+
+
+def test_a_gif_tells_the_rate_it_really_has(spikerecon: Command, small_file: Path):
+    result = spikerecon("convert", small_file, "-o", "out.gif", *SMALL, "--method", "tfp", "--json")
+    assert json.loads(result.stdout)["fps"] == 50
+    assert "note: GIF" in result.stderr
+
+
+def test_a_dry_run_writes_nothing(spikerecon: Command, small_file: Path):
+    result = spikerecon("convert", small_file, "-o", "out", *SMALL, "--dry-run", "--json")
+    assert contents(Path()) == {}
+    assert json.loads(result.stdout)["frames"] == 3
+    assert "would write 3 frames to out" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "first_center", "frames"),
+    [
+        (("--start", 20), 50, 2),
+        (("--start", 20, "--end", 80), 50, 1),
+        (("--start", "0.5ms", "--end", "2ms"), 50, 1),
+        (("--end", "0.0025s"), 30, 3),
+        (("--start", "1ms", "--rate", 20000), 50, 2),
+        (("--step", 1), 30, 41),
+        (("--step", 1000), 30, 1),
+    ],
+)
+def test_a_part_of_the_recording(
+    spikerecon: Command, small_file: Path, words: tuple[object, ...], first_center: int, frames: int
+):
+    result = spikerecon("convert", small_file, "-o", "out.gif", *SMALL, "--method", "tfp", "--json", *words)
+    told = json.loads(result.stdout)
+    assert (told["first_center"], told["frames"]) == (first_center, frames)
+    assert len(list(read_video("out.gif"))) == frames
+
+
+@pytest.mark.parametrize("words", [(), ("--start", 20), ("--end", 90, "--step", 7)])
+def test_standard_input_gives_the_same_as_a_file(spikerecon: Command, small_file: Path, words: tuple[object, ...]):
+    rest = (*SMALL, "--method", "tfp", "--gain", 2, "-q", *words)
+    spikerecon("convert", small_file, "-o", "file", *rest)
+    spikerecon("convert", "-", "-o", "stream", *rest, input=small_file.read_bytes())
+    assert contents(Path("file")) == contents(Path("stream"))
+
+
+def test_gain_and_gamma(spikerecon: Command, small_file: Path):
+    for output, words in {"plain": (), "bright": ("--gain", 4), "shadows": ("--gamma", 2.2)}.items():
+        spikerecon("convert", small_file, "-o", output, *SMALL, "--method", "tfp", "--gain", 1, *words)
+    mean = {name: np.asarray(Image.open(f"{name}/000000.png")).mean() for name in ("plain", "bright", "shadows")}
+    assert mean["plain"] < mean["shadows"]
+    assert mean["plain"] < mean["bright"]
+
+
+def test_overwriting_on_demand(spikerecon: Command, small_file: Path):
+    Path("out.gif").write_text("old")
+    spikerecon("convert", small_file, "-o", "out.gif", *SMALL, "--method", "tfp", "-y")
+    assert len(list(read_video("out.gif"))) == 3
+
+
+def test_several_inputs_go_on_after_one_that_fails(spikerecon: Command, small_file: Path):
+    Path("two.dat").write_bytes(small_file.read_bytes())
+    words = (*SMALL, "--method", "tfp", "-q", "--json")
+    result = spikerecon("convert", small_file, "missing.dat", "two.dat", "-o", "{name}.gif", *words, status=1)
+    assert result.stderr.splitlines() == [
+        "error: missing.dat: no such file",
+        "error: 1 of 3 recordings could not be converted",
+    ]
+    assert [told["output"] for told in json.loads(result.stdout)] == ["small.gif", "two.gif"]
+    assert sorted(contents(Path())) == ["small.gif", "two.dat", "two.gif"]
+
+
+MEASURE = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""  # from a process of its own, as a child starts with the memory of whoever starts it
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs getrusage")
+def test_memory_does_not_grow_with_length(tmp_path: Path, fan_file: Path):
+    peak = {}
+    for planes in (2000, 20_000):
+        recording = tmp_path / f"{planes}.dat"
+        recording.write_bytes(fan_file.read_bytes() * (planes // 100))
+        words = ["convert", recording, "-o", recording.with_suffix(".mp4"), "--method", "tfp", "--step", "20", "--crf", "51", "-q"]
+        measure = [sys.executable, "-c", MEASURE, sys.executable, "-m", "spikerecon", *words, "--device", "cpu"]
+        peak[planes] = int(subprocess.run(measure, check=True, capture_output=True, text=True).stdout)
+    assert 0.9 < peak[20_000] / peak[2000] < 1.1

@@ -1,0 +1,248 @@
+"""The engine: the same pictures as the plain network, however it slices the work."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from spikerecon import recording as recordings
+from spikerecon.engine import Reconstructor, crop, pad, pick_device, pick_precision, plain_frame, unpack_bits
+from spikerecon.errors import DeviceError, UsageError
+from spikerecon.methods import Stir, Tfi, Tfp, make_method, window_around
+from spikerecon.network import STIR, StirConfig
+from spikerecon.recording import open_recording, pack, write_packed
+from spikerecon.simulate import film, make_scene, simulate
+
+GOLDEN = Path(__file__).with_name("golden.npz")
+TOLERANCE = 1e-4
+
+
+def filled(config: StirConfig) -> STIR:
+    """A network with reproducible values that keep its motions to a few pixels."""
+    network = STIR(config)
+    rng = np.random.default_rng(7)
+    state = {}
+    for key, value in network.state_dict().items():
+        if key.endswith("num_batches_tracked"):
+            state[key] = value
+            continue
+        spread = 1.1 / np.sqrt(max(1, value[0].numel())) if value.dim() == 4 else 0.1
+        centre = 0.5 if "running_var" in key or key.endswith("bottom.predict.bias") else 0.0
+        centre = 1.0 if "norm" in key and key.endswith("weight") else centre
+        state[key] = torch.from_numpy(
+            np.abs(rng.normal(centre, spread, value.shape))
+            if "running_var" in key
+            else rng.normal(centre, spread, value.shape)
+        ).float()
+    network.load_state_dict(state)
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def fan():
+    """70 rows are no multiple of 16."""
+    return film("fan", planes=160, width=96, height=70)
+
+
+@pytest.fixture(scope="module")
+def stir():
+    return Stir(filled(StirConfig()))
+
+
+def largest_difference(method, recording, frames):
+    return max(np.abs(f.rate - plain_frame(method, recording, f.center).rate).max() for f in frames)
+
+
+@pytest.mark.parametrize("step", [1, 7, 10, 20, 33, 40, 61])
+def test_float32_frames_equal_the_plain_network_s(stir, fan, step):
+    engine = Reconstructor(stir, device="cpu", precision="float32", batch_size=3)
+    centers = engine.centers(fan, step=step)[:9]
+    frames = list(engine.frames(fan, centers))
+    assert [frame.center for frame in frames] == list(centers)
+    assert all(frame.rate.shape == (70, 96) and frame.rate.dtype == np.float32 for frame in frames)
+    assert largest_difference(stir, fan, frames) < TOLERANCE
+    assert max(frame.rate.max() for frame in frames) > 0.1
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5, 100])
+def test_batches_change_nothing(stir, fan, batch_size):
+    engine = Reconstructor(stir, device="cpu", precision="float32", batch_size=batch_size)
+    frames = list(engine.frames(fan, [30, 50, 55, 90, 110]))
+    assert largest_difference(stir, fan, frames) < TOLERANCE
+
+
+def test_61_plane_windows_and_variants(fan):
+    for config in (
+        StirConfig(block_planes=21, rate_scale=0.4),
+        StirConfig(levels=3, width=0.5, groups=1, embedding="explicit", attention=False),
+    ):
+        method = Stir(filled(config))
+        engine = Reconstructor(method, device="cpu", precision="float32")
+        frames = list(engine.frames(fan, engine.centers(fan)))
+        assert len(frames) == (160 - config.window_planes) // 20 + 1
+        assert largest_difference(method, fan, frames) < TOLERANCE
+
+
+def test_a_block_is_encoded_once(stir, fan, monkeypatch):
+    encoded = []
+    plain = stir.network.encode
+    monkeypatch.setattr(stir.network, "encode", lambda blocks: encoded.append(len(blocks)) or plain(blocks))
+    engine = Reconstructor(stir, device="cpu", precision="float32", batch_size=2)
+    assert len(list(engine.frames(fan, range(30, 131, 20)))) == 6
+    assert sum(encoded) == 8
+    encoded.clear()
+    assert len(list(engine.frames(fan, range(30, 131, 10)))) == 11
+    assert sum(encoded) == 15
+
+
+def test_features_are_dropped_when_no_window_needs_them(stir, fan):
+    from spikerecon.engine import _Run
+
+    run = _Run(Reconstructor(stir, device="cpu", precision="float32"), fan.width, range(30, 131, 20))
+    for center in range(30, 131, 20):
+        run.rates([(center, fan.read(center - 30, center + 30))])
+        assert len(run.features) <= 2
+    assert not run.features
+
+
+def test_too_little_memory_halves_the_batch_and_loses_no_frame(stir, fan, monkeypatch):
+    plain = stir.network.decode
+
+    def greedy(*blocks):
+        if len(blocks[0][0]) > 2:
+            raise torch.OutOfMemoryError("too much")
+        return plain(*blocks)
+
+    monkeypatch.setattr(stir.network, "decode", greedy)
+    engine = Reconstructor(stir, device="cpu", precision="float32", batch_size=5)
+    frames = list(engine.frames(fan, range(30, 131, 10)))
+    assert [frame.center for frame in frames] == list(range(30, 131, 10))
+    assert largest_difference(stir, fan, frames[:6]) < TOLERANCE
+
+    monkeypatch.setattr(stir.network, "decode", lambda *blocks: greedy([torch.zeros(9)]))
+    with pytest.raises(DeviceError, match="too little memory"):
+        list(engine.frames(fan, [30]))
+
+
+def test_golden_pictures(fan):
+    """Recorded once, after the network had passed the comparison with the published one."""
+    spikes = np.random.default_rng(3).random((81, 40, 56)) < np.linspace(0.05, 0.7, 56)
+    noise = recordings.from_rows(pack(spikes), 56)
+    golden = np.load(GOLDEN)
+    engines = {
+        "stir": Reconstructor(Stir(filled(StirConfig())), device="cpu", precision="float32"),
+        "tfp": Reconstructor("tfp", device="cpu"),
+        "tfi": Reconstructor("tfi", device="cpu"),
+    }
+    for name, engine in engines.items():
+        rates = np.stack([frame.rate for frame in engine.frames(noise)])
+        assert rates.shape == (2, 40, 56)
+        assert np.abs(rates - golden[name]).max() < TOLERANCE, name
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_cuda_agrees_with_the_cpu(fan):
+    config = StirConfig()
+    on_cpu = Reconstructor(Stir(filled(config)), device="cpu", precision="float32")
+    on_gpu = Reconstructor(Stir(filled(config)), device="cuda", precision="float32")
+    half = Reconstructor(Stir(filled(config)), device="cuda", precision="bfloat16")
+    for a, b, c in zip(on_cpu.frames(fan), on_gpu.frames(fan), half.frames(fan), strict=True):
+        assert np.abs(a.rate - b.rate).max() < 5e-3  # TF32 is allowed there
+        assert np.abs(a.rate - c.rate).mean() < 2e-2
+
+
+def test_reduced_precision_stays_close(stir, fan):
+    exact, reduced = (
+        np.stack([f.rate for f in Reconstructor(stir, device="cpu", precision=precision).frames(fan, [50, 70])])
+        for precision in ("float32", "bfloat16")
+    )
+    assert 0 < np.abs(exact - reduced).mean() < 2e-2
+
+
+def test_a_stream_gives_the_frames_of_the_file(stir, tmp_path):
+    scene = make_scene("fan", 64, 48)
+    write_packed(tmp_path / "fan.dat", simulate(scene, planes=110), 64)
+    engine = Reconstructor(stir, device="cpu", precision="float32", batch_size=2)
+    with open_recording(tmp_path / "fan.dat", size=(64, 48)) as file:
+        expected = list(engine.frames(file))
+    stream = open_recording(io.BytesIO((tmp_path / "fan.dat").read_bytes()), size=(64, 48))
+    frames = list(engine.frames(stream, engine.centers(stream)))
+    assert [f.center for f in frames] == [f.center for f in expected] == [30, 50, 70]
+    assert all(np.array_equal(a.rate, b.rate) for a, b in zip(frames, expected, strict=True))
+
+
+def test_centres_that_are_not_there_are_refused(fan, tmp_path):
+    engine = Reconstructor("tfp", device="cpu")
+    for centers in ([5], [30, 151], range(30, 1000, 20)):
+        with pytest.raises(UsageError, match="out of range: this recording of 160 planes takes centers 10 to 150"):
+            list(engine.frames(fan, centers))
+    write_packed(tmp_path / "fan.dat", [fan.read(0, 160)], 96)
+    stream = open_recording(io.BytesIO((tmp_path / "fan.dat").read_bytes()), size=(96, 70))
+    frames = engine.frames(stream, [30, 400])
+    assert next(frames).center == 30
+    with pytest.raises(UsageError, match="center 400 is out of range"):
+        next(frames)
+
+
+def test_methods_share_their_centres(fan):
+    spans = {name: Reconstructor(name, device="cpu").centers(fan, step=25) for name in ("tfp", "tfi")}
+    assert spans["tfp"] == spans["tfi"] == range(30, 131, 25)
+    assert Reconstructor(Tfp(100), device="cpu").centers(fan) == range(50, 111, 20)
+
+
+def test_methods_know_their_windows():
+    assert window_around(Tfp()) == (10, 10)
+    assert window_around(Tfi()) == (30, 30)
+    assert window_around(Stir(STIR())) == (30, 30)
+    assert window_around(Stir(STIR(StirConfig(block_planes=21)))) == (30, 31)
+    assert window_around(Tfp(5)) == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"name": "magic"}, "unknown method 'magic': choose stir, tfp, tfi"),
+        ({"name": "tfp", "window": 0}, "holds nothing"),
+        ({"name": "tfi", "window": 1}, "holds no interval"),
+        ({"name": "stir", "window": 30}, "set by its weights"),
+    ],
+)
+def test_methods_that_make_no_sense_are_refused(arguments, words):
+    with pytest.raises(UsageError, match=words):
+        make_method(**arguments)
+
+
+def test_devices_and_precisions_that_are_not_there_are_refused():
+    if not torch.cuda.is_available():
+        with pytest.raises(DeviceError, match="device 'cuda' is not there"):
+            pick_device("cuda")
+    with pytest.raises(DeviceError, match="cuda:99"):
+        pick_device("cuda:99")
+    for name in ("gpu", "meta"):
+        with pytest.raises(UsageError, match="unknown device"):
+            pick_device(name)
+    with pytest.raises(UsageError, match="unknown precision"):
+        pick_precision("int4", torch.device("cpu"))
+    for size in (0, -1, "many"):
+        with pytest.raises(UsageError, match="batch size"):
+            Reconstructor("tfp", device="cpu", batch_size=size)
+
+
+def test_bits_are_unpacked_lowest_first():
+    rows = torch.tensor([[0b00000001, 0b10000000], [0b00000110, 0b00000000]], dtype=torch.uint8)
+    planes = unpack_bits(rows[None, None], 15)
+    assert planes.shape == (1, 1, 2, 15)
+    assert planes[0, 0].nonzero().tolist() == [[0, 0], [1, 1], [1, 2]]
+    assert unpack_bits(rows, 16)[0].nonzero().flatten().tolist() == [0, 15]
+
+
+def test_padding_repeats_the_border_and_is_undone():
+    planes = torch.rand(1, 3, 250, 400)
+    padded = pad(planes, 16)
+    assert padded.shape == (1, 3, 256, 400)
+    assert torch.equal(padded[:, :, 0], planes[:, :, 0])
+    assert torch.equal(padded[:, :, -1], planes[:, :, -1])
+    assert torch.equal(crop(padded[:, 0], 250, 400), planes[:, 0])
+    assert pad(planes, 1) is planes

@@ -1,0 +1,94 @@
+"""Quality figures, on recordings with truth."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spikerecon.engine import Reconstructor
+from spikerecon.errors import RecordingError
+from spikerecon.evaluation import evaluate, load_sequences, read_truth
+from spikerecon.recording import write_packed
+from spikerecon.simulate import make_scene, sequence_entry, simulate, truth
+from spikerecon.video import to_uint, write_png
+
+EVAL = Path(__file__).resolve().parents[2] / "shared" / "eval" / "sequences.json"
+
+
+@pytest.fixture
+def still(tmp_path) -> Path:
+    """A recording of a picture that does not move, with its truth in 8 and in 16 bit."""
+    scene = make_scene("pan", 64, 48)
+    picture = truth(scene, 0)
+    scene.light = lambda t: picture
+    write_packed(tmp_path / "still.dat", simulate(scene, planes=120, full_scale_rate=0.5), 64)
+    entry = sequence_entry(tmp_path / "still.dat", scene, [30, 60], planes=120, full_scale_rate=0.5)
+    for name, depth in zip(entry["truth"], (8, 16), strict=True):
+        write_png(tmp_path / name, to_uint(picture, bit_depth=depth))
+    (tmp_path / "sequences.json").write_text(json.dumps([entry]))
+    return tmp_path / "sequences.json"
+
+
+def test_a_still_scene_is_told_nearly_exactly(still):
+    results = evaluate(Reconstructor("tfp", window=60, device="cpu"), load_sequences(still))
+    assert [(score.name, score.center) for score in results.scores] == [("still", 30), ("still", 60)]
+    assert results.mean_psnr > 35
+    assert results.mean_ssim > 0.9
+    report = results.to_dict("tfp", "mean of 60 planes")
+    assert set(report) == {"method", "weights", "results", "mean"}
+    assert report["mean"]["psnr"] == pytest.approx(np.mean([r["psnr"] for r in report["results"]]))
+
+
+def test_truth_of_8_and_16_bit_is_read_alike(still):
+    eight, sixteen = (read_truth(file) for file in load_sequences(still)[0].truth)
+    assert np.abs(eight - sixteen).max() < 0.51 / 255
+    assert len(np.unique(sixteen)) > len(np.unique(eight))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda entry: entry.pop("centers"), "entry 0 is no sequence"),
+        (lambda entry: entry.update(file="other.dat"), "other.dat: no such file"),
+        (lambda entry: entry.update(centers=[30]), "one true picture for each centre"),
+    ],
+)
+def test_lists_that_are_wrong_are_refused(still, change, words):
+    entries = json.loads(still.read_text())
+    change(entries[0])
+    still.write_text(json.dumps(entries))
+    with pytest.raises(RecordingError, match=words):
+        load_sequences(still)
+
+
+def test_what_is_no_list_is_refused(tmp_path):
+    (tmp_path / "text.json").write_text("no")
+    (tmp_path / "empty.json").write_text("[]")
+    for name, words in {"none.json": "no such file", "text.json": "no list", "empty.json": "lists no"}.items():
+        with pytest.raises(RecordingError, match=words):
+            load_sequences(tmp_path / name)
+
+
+@pytest.mark.skipif(not EVAL.is_file(), reason="the evaluation recordings are not beside the checkout")
+def test_bundled_weights_beat_both_tfp_by_4_db():
+    """On average over the recordings kept for measuring; one centre of each, for time."""
+    sequences = load_sequences(EVAL)
+    results = {}
+    for name, engine in {
+        "tfp20": Reconstructor("tfp", window=20, device="cpu"),
+        "tfp40": Reconstructor("tfp", window=40, device="cpu"),
+        "stir": Reconstructor("stir", device="cpu"),
+    }.items():
+        scores = evaluate(engine, sequences).scores if name != "stir" else evaluate(engine, middle(sequences)).scores
+        results[name] = {score.name: score.psnr for score in scores if score.center == 50}
+    best = {name: max(results["tfp20"][name], results["tfp40"][name]) for name in results["stir"]}
+    gain = np.mean([results["stir"][name] - best[name] for name in best])
+    assert len(best) == 8
+    assert gain > 4
+
+
+def middle(sequences):
+    from dataclasses import replace
+
+    return [replace(s, centers=s.centers[1:2], truth=s.truth[1:2]) for s in sequences]

@@ -1,0 +1,139 @@
+"""The network against recorded outputs of the published one, and in all its sizes."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from spikerecon import checkpoint
+from spikerecon.network import STIR, StirConfig, warp
+
+OFFICIAL = Path(__file__).resolve().parents[2] / "shared" / "official_checkpoint"
+needs_official = pytest.mark.skipif(not OFFICIAL.is_dir(), reason="recorded outputs are not beside the checkout")
+
+
+@pytest.fixture(scope="module")
+def example():
+    sys.path.insert(0, str(OFFICIAL))
+    try:
+        import example_state
+    finally:
+        sys.path.remove(str(OFFICIAL))
+    return example_state
+
+
+@pytest.fixture(scope="module")
+def published(example, tmp_path_factory):
+    path = tmp_path_factory.mktemp("published") / "stir.pth"
+    torch.save({k: torch.from_numpy(np.array(v)) for k, v in example.state().items()}, path)
+    return path
+
+
+@needs_official
+def test_imported_weights_give_the_recorded_pictures_of_every_level(example, published):
+    network = checkpoint.import_published(published).network()
+    expected = np.load(OFFICIAL / "expected.npz")
+    window = torch.from_numpy(example.window()).float()[None]
+    with torch.no_grad():
+        images = network(window)
+        rate = network.reconstruct(window)[0]
+    for level, image in enumerate(images, 1):
+        difference = np.abs(image.numpy().squeeze() - expected[f"image_level{level}"].squeeze()).max()
+        assert difference < 1e-4, level
+    assert np.allclose(rate / 0.4, expected["output"].squeeze(), atol=1e-4)
+
+
+@needs_official
+def test_import_knows_every_published_entry_and_a_data_parallel_prefix(example, published, tmp_path):
+    names = [name for name, _ in json.loads((OFFICIAL / "keys.json").read_text())]
+    assert len({checkpoint.own_name(name) for name in names}) == 143
+    prefixed = tmp_path / "parallel.pth"
+    torch.save({f"module.{k}": v for k, v in torch.load(published).items()}, prefixed)
+    plain, parallel = (checkpoint.import_published(path).state for path in (published, prefixed))
+    assert plain.keys() == parallel.keys()
+
+
+@needs_official
+def test_imported_weights_survive_being_saved(published, tmp_path):
+    imported = checkpoint.import_published(published)
+    checkpoint.save(tmp_path / "stir.safetensors", imported)
+    loaded = checkpoint.load(tmp_path / "stir.safetensors")
+    assert loaded.config == imported.config == StirConfig(block_planes=21, rate_scale=0.4)
+    assert loaded.info["origin"] == "imported from stir.pth"
+    for key, value in imported.state.items():
+        assert torch.equal(loaded.state[key], value), key
+
+
+def test_the_paper_s_network_has_5_11_million_parameters():
+    assert sum(p.numel() for p in STIR().parameters()) == 5_107_850
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"levels": 3},
+        {"levels": 4, "width": 0.5},
+        {"width": 1.5},
+        {"width": 2.0, "groups": 2},
+        {"groups": 1},
+        {"groups": 4, "embedding": "explicit"},
+        {"embedding": "implicit", "attention": False},
+        {"warping": False},
+        {"block_planes": 21},
+    ],
+)
+def test_variants_draw_every_level(sizes):
+    config = StirConfig(**sizes)
+    network = STIR(config).eval()
+    with torch.no_grad():
+        images = network(torch.rand(2, config.window_planes, 32, 48).round())
+    assert [tuple(image.shape) for image in images] == [(2, 1, 32 >> i, 48 >> i) for i in range(config.levels)]
+    assert all(torch.isfinite(image).all() for image in images)
+
+
+@pytest.mark.parametrize("sizes", [{"levels": 6}, {"width": 0.3}, {"groups": 5}, {"embedding": "none"}])
+def test_sizes_that_do_not_exist_are_refused(sizes):
+    with pytest.raises(ValueError, match="no size that STIR has"):
+        StirConfig(**sizes)
+
+
+def test_parts_that_are_off_are_not_there():
+    assert STIR(StirConfig(attention=False)).attention is None
+    still = STIR(StirConfig(warping=False)).eval()
+    moving = STIR(StirConfig()).eval()
+    moving.load_state_dict(still.state_dict())
+    window = torch.rand(1, 60, 32, 32).round()
+    with torch.no_grad():
+        assert not torch.allclose(still(window)[0], moving(window)[0])
+
+
+def test_explicit_channels_are_rates_over_nested_windows():
+    planes = torch.arange(20.0).view(1, 20, 1, 1).expand(1, 20, 16, 16)
+    embedded = STIR(StirConfig(embedding="explicit")).embedding(planes)
+    assert embedded[0, :, 0, 0].tolist() == [9.5] * 5  # every one is centred
+    single = torch.zeros(1, 20, 16, 16)
+    single[:, 3] = 1
+    rates = STIR(StirConfig(embedding="explicit")).embedding(single)[0, :, 0, 0]
+    assert torch.allclose(rates, torch.tensor([1 / 20, 1 / 16, 0, 0, 0]))
+
+
+def test_warp_fetches_from_where_the_motion_points():
+    features = torch.arange(48.0).view(1, 1, 6, 8)
+    motion = torch.zeros(1, 2, 6, 8)
+    motion[:, 0] = 2  # x
+    motion[:, 1] = -1  # y
+    warped = warp(features, motion)
+    assert torch.allclose(warped[0, 0, 3, 1], features[0, 0, 2, 3], atol=1e-4)
+    assert torch.allclose(warped[0, 0, 0, 7], features[0, 0, 0, 7], atol=1e-4)  # the border is repeated
+
+
+def test_a_window_is_three_blocks_and_the_sides_matter_alike():
+    """Reversed in time, with its two sides exchanged, only the blocks' inner order differs."""
+    network = STIR(StirConfig(embedding="explicit")).eval()
+    window = torch.rand(1, 60, 32, 32).round()
+    blocks = [network.encode(window[:, i : i + 20]) for i in (0, 20, 40)]
+    with torch.no_grad():
+        assert torch.allclose(network.decode(*blocks)[0], network(window)[0], atol=1e-5)

@@ -1,0 +1,140 @@
+"""Running ahead in a thread: order, errors, how far ahead, and the end."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from spikerecon.pipeline import RunAhead
+
+
+class Counter:
+    """Counts from 0 in a generator, and remembers how far it came and in which thread it ended."""
+
+    def __init__(self, stop: int = 10**9) -> None:
+        self.made = 0
+        self.ended_in: threading.Thread | None = None
+        self._stop = stop
+
+    def numbers(self) -> Iterator[int]:
+        try:
+            for number in range(self._stop):
+                self.made += 1
+                yield number
+        finally:
+            self.ended_in = threading.current_thread()
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.01)
+
+
+def test_items_come_in_order_and_then_no_more():
+    ahead = RunAhead(range(100), 3)
+    assert list(ahead) == list(range(100))
+    assert next(ahead, None) is None
+
+
+def test_nothing_comes_of_nothing():
+    assert list(RunAhead([], 1)) == []
+
+
+def test_items_are_made_in_another_thread():
+    counter = Counter(5)
+    assert list(RunAhead(counter.numbers(), 2)) == [0, 1, 2, 3, 4]
+    assert counter.ended_in not in (None, threading.current_thread())
+
+
+def test_it_runs_ahead_no_further_than_its_depth():
+    counter = Counter()
+    ahead = RunAhead(counter.numbers(), 3)
+    wait_for(lambda: counter.made == 4)  # three wait to be taken, one more in the hand
+    time.sleep(0.3)  # longer than the thread waits before it tries again
+    assert counter.made == 4
+    assert next(ahead) == 0
+    wait_for(lambda: counter.made == 5)
+    ahead.close()
+
+
+@pytest.mark.parametrize("error", [ValueError("broken"), KeyboardInterrupt(), SystemExit(3)])
+def test_an_error_comes_up_after_the_items_before_it(error: BaseException):
+    def failing() -> Iterator[int]:
+        yield 1
+        yield 2
+        raise error
+
+    ahead = RunAhead(failing(), 5)
+    assert [next(ahead), next(ahead)] == [1, 2]
+    with pytest.raises(type(error)) as caught:
+        next(ahead)
+    assert caught.value is error
+    assert next(ahead, None) is None
+
+
+def test_close_ends_a_generator_with_its_finally_in_its_own_thread():
+    counter = Counter()
+    ahead = RunAhead(counter.numbers(), 2)
+    assert next(ahead) == 0
+    ahead.close()
+    assert counter.ended_in not in (None, threading.current_thread())
+    made = counter.made
+    assert next(ahead, None) is None
+    time.sleep(0.2)
+    assert counter.made == made
+
+
+def test_close_can_come_twice_and_after_the_end():
+    ahead = RunAhead([1], 1)
+    assert list(ahead) == [1]
+    ahead.close()
+    ahead.close()
+
+
+def test_closing_one_that_is_full_does_not_wait_for_a_taker():
+    counter = Counter()
+    ahead = RunAhead(counter.numbers(), 1)
+    wait_for(lambda: counter.made == 2)
+    ahead.close()
+    assert counter.ended_in is not None
+
+
+def test_one_inside_another_closes_both():
+    counter = Counter()
+
+    def outer() -> Iterator[int]:
+        inner = RunAhead(counter.numbers(), 2)
+        try:
+            yield from inner
+        finally:
+            inner.close()
+
+    ahead = RunAhead(outer(), 2)
+    assert next(ahead) == 0
+    ahead.close()
+    wait_for(lambda: counter.ended_in is not None)
+
+
+def test_close_does_not_wait_for_ever_for_a_stuck_reader(monkeypatch: pytest.MonkeyPatch):
+    go_on, waited = threading.Event(), []
+
+    def stuck() -> Iterator[int]:
+        yield 0
+        go_on.wait()
+
+    ahead = RunAhead(stuck(), 2)
+    assert next(ahead) == 0
+    thread = ahead._thread
+    join = thread.join
+    monkeypatch.setattr(thread, "join", lambda timeout=None: (waited.append(timeout), join(0.05)))
+    ahead.close()
+    assert thread.is_alive()
+    assert thread.daemon  # so that the program can end all the same
+    assert len(waited) == 1
+    assert waited[0] is not None
+    go_on.set()
+    join(10)
+    assert not thread.is_alive()

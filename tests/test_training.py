@@ -1,0 +1,163 @@
+"""Training: data with exact truth, losses, and runs that go on where they stopped."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from spikerecon import checkpoint
+from spikerecon.engine import Reconstructor, plain_frame
+from spikerecon.errors import SpikeReconError, UsageError
+from spikerecon.methods import Stir
+from spikerecon.network import STIR, StirConfig
+from spikerecon.simulate import film
+from spikerecon.training import loop
+from spikerecon.training.loop import Trainer, TrainSettings, prepare_start, stir_loss
+from spikerecon.training.scenes import PLANES, SceneMaker, SpikeBatches, Textures, find_pictures
+
+CPU = torch.device("cpu")
+SMALL = StirConfig(levels=3, width=0.5)
+FEW = TrainSettings(steps=4, batch=2, patch=32, pool=8, save_every=2, warmup=2)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(1)
+    for i in range(3):
+        coarse = Image.fromarray(rng.integers(0, 255, (30, 40), np.uint8))
+        coarse.resize((400 + 150 * i, 330), Image.Resampling.BICUBIC).save(folder / f"photo{i}.png")
+    cutout = np.zeros((80, 60, 2), np.uint8)
+    cutout[20:60, 10:50] = 200, 255
+    Image.fromarray(cutout, "LA").save(folder / "cutout.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def textures(pictures) -> Textures:
+    return Textures.load(find_pictures([pictures]), drawn_shapes=9)
+
+
+def test_spikes_count_the_light_of_their_patch(textures):
+    batches = SpikeBatches(SceneMaker(textures, 48, CPU, 0), batch=6, pool=24, renew=3)
+    for _ in range(3):
+        spikes, truth, full_scale = batches.next()
+        assert spikes.shape == (6, PLANES, 48, 48)
+        assert truth.shape == (6, 1, 48, 48)
+        assert set(spikes.unique().tolist()) <= {0.0, 1.0}
+        assert ((truth >= 0) & (truth <= full_scale[:, None, None, None])).all()
+        assert (full_scale >= 0.05).all()
+        assert (full_scale <= 0.95).all()
+        # the middle of the window sees the light that the truth is of
+        middle = spikes[:, 20:40].mean((1, 2, 3))
+        assert torch.allclose(middle, truth.mean((1, 2, 3)), atol=0.03)
+
+
+def test_scenes_move_and_come_from_the_seed_alone(textures):
+    first, again, other = (SceneMaker(textures, 32, CPU, seed).render(4) for seed in (5, 5, 6))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert first.shape == (4, PLANES + 1, 32, 32)
+    assert ((first >= 0) & (first <= 1)).all()
+    assert (first[:, 0] - first[:, PLANES - 1]).abs().mean() > 0.01
+    # the truth is the light between planes 29 and 30
+    around = (first[:, 29] + first[:, 30]) / 2
+    assert (first[:, PLANES] - around).abs().mean() < (first[:, PLANES] - first[:, 0]).abs().mean()
+
+
+def test_the_loss_is_the_paper_s():
+    """Equations 8 and 10 with L = 3: weights 1, 1/4 and 1/8 for levels 1 to 3; no scene is dark."""
+    truth = torch.rand(2, 1, 16, 16)
+    images = [torch.nn.functional.avg_pool2d(truth, 2**i) if i else truth.clone() for i in range(3)]
+    one = torch.ones(2)
+    assert stir_loss(images, truth, one).item() == pytest.approx(0, abs=1e-7)
+    for level, share in enumerate((1, 1 / 4, 1 / 8)):
+        off = [image + 0.1 * (i == level) for i, image in enumerate(images)]
+        assert stir_loss(off, truth, one).item() == pytest.approx(0.1 * share, rel=1e-4)
+        assert stir_loss(off, truth, one / 4).item() == pytest.approx(0.2 * share, rel=1e-4)
+
+
+@pytest.mark.parametrize("sizes", [{}, {"levels": 3, "width": 0.5}, {"embedding": "explicit", "groups": 1}])
+def test_training_starts_from_a_blurred_picture(sizes):
+    torch.manual_seed(0)
+    network = STIR(StirConfig(**sizes))
+    prepare_start(network)
+    method = Stir(network)
+    fan = film("fan", planes=60, width=96, height=64)
+    picture = plain_frame(method, fan, 30).rate
+    tfp = plain_frame(Reconstructor("tfp", device="cpu").method, fan, 30).rate
+    assert np.corrcoef(picture.ravel(), tfp.ravel())[0, 1] > 0.8
+
+
+def test_training_learns(textures, tmp_path):
+    seen = []
+    settings = TrainSettings(steps=50, batch=2, patch=32, pool=8, save_every=50, warmup=5, rate=2e-3)
+    trainer = Trainer(tmp_path, textures, config=SMALL, settings=settings)
+    before = trainer.validate()
+    trainer.run(seen.append)
+    assert [progress.step for progress in seen] == [50]
+    assert seen[0].validation_psnr > before
+    assert [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()] == [50]
+
+
+def test_a_run_goes_on_where_it_stopped(textures, tmp_path):
+    Trainer(tmp_path, textures, config=SMALL, settings=FEW).run()
+    saved = checkpoint.load(tmp_path / "weights.safetensors")
+    assert saved.info["steps"] == "4"
+    assert saved.info["patches"] == "8"
+    going_on = Trainer(tmp_path, textures, config=SMALL, settings=FEW)
+    assert going_on.step == 4
+    assert len(going_on.optimizer.state_dict()["state"]) == len(list(going_on.network.parameters()))
+    for key, value in going_on.average.state_dict().items():
+        assert torch.allclose(value.float(), saved.state[key].float(), rtol=2e-3, atol=1e-6), key
+    longer = TrainSettings(**{**vars(FEW), "steps": 6})
+    Trainer(tmp_path, textures, config=SMALL, settings=longer).run()
+    assert checkpoint.load(tmp_path / "weights.safetensors").info["steps"] == "6"
+
+
+def test_state_is_kept_in_small_pieces(textures, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "STATE_PART_BYTES", 2**20)
+    Trainer(tmp_path, textures, config=SMALL, settings=FEW).run()
+    parts = sorted(tmp_path.glob("state-*.safetensors"))
+    assert len(parts) > 3
+    assert max(part.stat().st_size for part in parts) < 2**20 + 2**16
+    assert Trainer(tmp_path, textures, config=SMALL, settings=FEW).step == 4
+
+
+def test_an_interrupted_run_is_saved(textures, tmp_path, monkeypatch):
+    trainer = Trainer(tmp_path, textures, config=SMALL, settings=FEW)
+    step = trainer._train_step
+
+    def interrupted():
+        if trainer.step == 3:
+            raise KeyboardInterrupt
+        return step()
+
+    monkeypatch.setattr(trainer, "_train_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run()
+    assert Trainer(tmp_path, textures, config=SMALL, settings=FEW).step == 3
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(textures, tmp_path, monkeypatch):
+    Trainer(tmp_path, textures, config=SMALL, settings=FEW).run()
+    longer = TrainSettings(**{**vars(FEW), "steps": 8})
+    trainer = Trainer(tmp_path, textures, config=SMALL, settings=longer)
+    monkeypatch.setattr(trainer, "_train_step", lambda: torch.tensor(float("nan")))
+    with pytest.raises(SpikeReconError, match="the loss became nan"):
+        trainer.run()
+    assert Trainer(tmp_path, textures, config=SMALL, settings=longer).step == 4
+
+
+def test_folders_without_pictures_are_refused(tmp_path, pictures, textures):
+    with pytest.raises(UsageError, match="no such folder"):
+        find_pictures([tmp_path / "nowhere"])
+    with pytest.raises(UsageError, match="no pictures in"):
+        find_pictures([tmp_path])
+    with pytest.raises(UsageError, match="all given ones are cutouts"):
+        Textures.load([pictures / "cutout.png"])
+    with pytest.raises(UsageError, match="no multiple"):
+        Trainer(tmp_path, textures, settings=TrainSettings(patch=40))
