@@ -138,9 +138,9 @@ def _reference(
     engine: Reconstructor, recording: Recording, centers: range, pictures: list[Frame], seconds: float
 ) -> Reference:
     sample = centers[: max(1, min(len(centers), 5))]
-    plain_frame(engine.method, recording, sample[0])  # warm-up
+    plain_frame(engine.method, recording, sample[0], engine.merge)  # warm-up
     began = time.perf_counter()
-    plain = [plain_frame(engine.method, recording, center) for center in sample]
+    plain = [plain_frame(engine.method, recording, center, engine.merge) for center in sample]
     each = (time.perf_counter() - began) / len(sample)
     scale = max(float(frame.rate.max()) for frame in plain) or 1.0
     errors = [(a.rate - b.rate) / scale for a, b in zip(pictures, plain, strict=False)]

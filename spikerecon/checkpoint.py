@@ -8,6 +8,7 @@ import os
 import pickle
 import re
 import tempfile
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -163,7 +164,9 @@ def import_published(path: str | os.PathLike[str]) -> Checkpoint:
     if not path.is_file():
         raise WeightsError(f"no such file: {path}")
     try:
-        published: Any = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PyTorch is puzzled by some files before it refuses them
+            published: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{path} is refused: it is damaged, or holds more than tensors and could run code when loaded"

@@ -47,6 +47,9 @@ class Reconstructor:
     method: one of `methods.METHODS`, made by `make_method` with `weights` and `window`, or a method made already.
     device: "auto" (CUDA if there is one), "cpu", "cuda", "cuda:N" or "mps". precision: "auto", "float32", "bfloat16"
     or "float16", of the network's arithmetic; "auto" is bfloat16 where the processor has instructions for it.
+    merge: planes merged into one before anything else (see `merge_planes`), for dark recordings; centres, steps and
+    firing rates stay those of the camera's planes.
+    before, after: planes of a window on both sides of its centre. window: planes that `centers` keeps for each.
     batch_size: pictures decoded at once, or "auto". measure: wait for the device after every stage, so that
     `seconds` tells them apart.
 
@@ -61,6 +64,7 @@ class Reconstructor:
         window: int | None = None,
         device: str = "auto",
         precision: str = "auto",
+        merge: int = 1,
         batch_size: int | str = "auto",
         measure: bool = False,
     ) -> None:
@@ -68,20 +72,25 @@ class Reconstructor:
         self.device = pick_device(device)
         self.precision = pick_precision(precision, self.device)
         self.batch_size = batch_size if batch_size == "auto" else _positive(batch_size)
+        if merge < 1:
+            raise UsageError(f"cannot merge {merge} planes into one: give 1 or more")
+        self.merge = merge
+        self.before, self.after = (merge * planes for planes in window_around(self.method))
+        self.window = max(merge * WINDOW, self.before + self.after)
         self.measure = measure
         self.seconds = dict.fromkeys(STAGES, 0.0)
         if self.method.network is not None:
             self.method.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         precision = self.precision if self.method.network is not None else "float32"
-        self.about = f"{self.method.name}: {self.method.about}, on {self.device} in {precision}"
+        merged = f", {merge} planes merged into one" if merge > 1 else ""
+        self.about = f"{self.method.name}: {self.method.about}{merged}, on {self.device} in {precision}"
 
     def centers(self, recording: Recording, *, start: int = 0, end: int | None = None, step: int = 20) -> range:
         """Centres of all windows between planes `start` and `end`, `step` apart; the first is start + 30.
 
         Methods with shorter windows get the same centres, so that their pictures can be compared.
         """
-        window = max(WINDOW, sum(window_around(self.method)))
-        return windows.centers(recording.planes, start=start, end=end, step=step, window=window)
+        return windows.centers(recording.planes, start=start, end=end, step=step, window=self.window)
 
     def frames(self, recording: Recording, centers: Sequence[int] | None = None) -> Iterator[Frame]:
         """Pictures of a recording at `centers` (ascending; by default all of `self.centers`).
@@ -93,7 +102,7 @@ class Reconstructor:
             centers = self.centers(recording)
         if recording.planes is not None and centers:
             for center in (centers[0], centers[-1]):
-                windows.check_center(center, recording.planes, *window_around(self.method))
+                windows.check_center(center, recording.planes, self.before, self.after)
         read_ahead = RunAhead(self._read(recording, centers), QUEUE_DEPTH * self.batch_for(recording))
         run = _Run(self, recording.width, centers)
         try:
@@ -105,17 +114,18 @@ class Reconstructor:
             read_ahead.close()
 
     def _read(self, recording: Recording, centers: Iterable[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        before, after = window_around(self.method)
-        # Where a stream ends, a range leaves room for a whole window, as `centers` does where the end is known.
-        room = max(after, WINDOW - WINDOW // 2) if recording.planes is None and isinstance(centers, range) else after
+        """Centres with the packed rows of their windows, merged."""
+        room = self.after
+        if recording.planes is None and isinstance(centers, range):
+            room = self.window - self.window // 2  # as `centers` leaves where the end is known
         for center in centers:
             with self.stage("read"):
-                rows = recording.read(center - before, center + room)
-            if len(rows) < before + room:  # a stream has ended
+                rows = recording.read(center - self.before, center + room)
+            if len(rows) < self.before + room:  # a stream has ended
                 if isinstance(centers, range):
                     return
-                windows.check_center(center, recording.planes, before, after)
-            yield center, rows[: before + after]
+                windows.check_center(center, recording.planes, self.before, self.after)
+            yield center, merge_planes(rows[: self.before + self.after], self.merge)
 
     def batch_for(self, recording: Recording) -> int:
         """Pictures that are decoded at once for recordings of this size."""
@@ -141,6 +151,7 @@ class _Run:
     def __init__(self, engine: Reconstructor, width: int, centers: Sequence[int]) -> None:
         self.engine = engine
         self.method = engine.method
+        self.offsets = [engine.merge * offset for offset in engine.method.offsets]
         self.width = width
         self.centers = centers if isinstance(centers, range) else frozenset(centers)
         self.features: dict[int, Features] = {}
@@ -170,9 +181,9 @@ class _Run:
                     torch.cat(levels)
                     for levels in zip(*(self.features[center + offset] for center, _ in batch), strict=True)
                 ]
-                for offset in self.method.offsets
+                for offset in self.offsets
             ]
-            rates = self.method.decode(*blocks)
+            rates = self.method.decode(*blocks) / self.engine.merge
         last = batch[-1][0]
         for start in [start for start in self.features if not self._needed_after(last, start)]:
             del self.features[start]
@@ -184,9 +195,9 @@ class _Run:
         stage, method = self.engine.stage, self.method
         missing: dict[int, NDArray[np.uint8]] = {}
         for center, rows in batch:
-            for offset in method.offsets:
+            for offset, planned in zip(self.offsets, method.offsets, strict=True):
                 if center + offset not in self.features:
-                    first = offset - method.offsets[0]
+                    first = planned - method.offsets[0]
                     missing[center + offset] = rows[first : first + method.block_planes]
         # One block at a time on the CPU: its caches are small. On a GPU all at once.
         size = len(missing) if self.engine.device.type == "cuda" else 1
@@ -201,11 +212,11 @@ class _Run:
 
     def _needed_after(self, center: int, start: int) -> bool:
         """Whether a window beyond `center` has a block that starts at plane `start`, and memory allows keeping it."""
-        later = (start - offset for offset in self.method.offsets)
+        later = (start - offset for offset in self.offsets)
         if not any(c > center and c in self.centers for c in later):
             return False
         size = sum(level.nbytes for level in self.features[start])
-        return size * len(self.features) <= CACHE_BYTES or start >= center + self.method.offsets[-1]
+        return size * len(self.features) <= CACHE_BYTES or start >= center + self.offsets[-1]
 
     def _autocast(self) -> torch.autocast:
         precision = PRECISIONS[self.engine.precision]
@@ -238,17 +249,29 @@ def crop(pictures: Tensor, height: int, width: int) -> Tensor:
     return pictures[..., top : top + height, left : left + width]
 
 
-def plain_frame(method: Method, recording: Recording, center: int) -> Frame:
+def merge_planes(rows: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
+    """Packed rows (P, H, bytes) with every `count` planes merged into one by OR: (P / count, H, bytes).
+
+    It is what the same sensor would read out at 1 / count of its rate: a pixel that fires less than once in `count`
+    planes keeps all its spikes. It trades time for light.
+    """
+    if count == 1:
+        return rows
+    return np.bitwise_or.reduce(rows.reshape(-1, count, *rows.shape[1:]), axis=1)
+
+
+def plain_frame(method: Method, recording: Recording, center: int, merge: int = 1) -> Frame:
     """One picture the plain way: its window alone, whole, in float32, where the method is. What `frames` must equal."""
     before, after = window_around(method)
-    rows = torch.from_numpy(recording.read(center - before, center + after))[None]
+    packed = recording.read(center - merge * before, center + merge * after)
+    rows = torch.from_numpy(merge_planes(packed, merge))[None]
     if method.network is not None:
         rows = rows.to(next(method.network.parameters()).device)
     planes = pad(unpack_bits(rows, recording.width), method.multiple)
     starts = [offset + before for offset in method.offsets]
     with torch.inference_mode():
         blocks = [method.encode(planes[:, start : start + method.block_planes]) for start in starts]
-        rates = method.decode(*blocks)
+        rates = method.decode(*blocks) / merge
     return Frame(center, crop(rates, recording.height, recording.width)[0].cpu().numpy())
 
 

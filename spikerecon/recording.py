@@ -29,6 +29,9 @@ from spikerecon.errors import OutputError, RecordingError, RecordingWarning, Usa
 MIN_PLANES = 60
 """A recording with fewer planes holds no whole window and is refused."""
 
+GOOD_RATE = 0.2
+"""Spikes per plane of a usual pixel in a recording that is bright enough."""
+
 Size = tuple[int, int]  # width, height
 Bytes = NDArray[np.uint8]
 
@@ -558,23 +561,47 @@ def auto_gain(recording: Recording, start: int = 0, end: int | None = None) -> f
 
     Sets to white what 99.5 % of all pixels stay below, by windows of 60 planes from up to five places between planes
     `start` and `end` (of a stream: the first window). Pixels that always fire are stuck and do not count.
-    Raises UsageError where there is no window from `start` on.
+    """
+    rates = _window_rates(recording, start, end)
+    lit = rates[(rates > 0) & (rates < 1)]
+    return float(1 / np.percentile(lit, 99.5)) if len(lit) else 1.0
+
+
+def auto_merge(recording: Recording, start: int = 0, end: int | None = None) -> int:
+    """How many planes of a dark recording to merge into one: 1 where it is bright enough.
+
+    So many that the median pixel fires in about `GOOD_RATE` of the merged planes, but no more than the brightest
+    pixels allow, as one that fires more than once in as many planes loses spikes, and no more than leave a window of
+    60 merged planes. Looks where `auto_gain` looks.
+    """
+    rates = _window_rates(recording, start, end).mean(0)
+    lit = rates[(rates > 0) & (rates < 1)]
+    if not len(lit):
+        return 1
+    median, bright = np.percentile(lit, (50, 99))
+    wanted = min(round(GOOD_RATE / median), int(1 / bright))
+    last = recording.planes if end is None else end
+    return max(1, wanted if last is None else min(wanted, (last - start) // MIN_PLANES))
+
+
+def _window_rates(recording: Recording, start: int, end: int | None) -> NDArray[np.float32]:
+    """Firing rates, float32 (windows, height, width), of 60 planes each at up to five places.
+
+    Raises UsageError where there are no 60 planes from `start` on.
     """
     planes = recording.planes if end is None else end
     if recording.planes is None or planes is None:
         starts = [start]
     else:
         starts = np.linspace(start, max(planes - MIN_PLANES, start), 5, dtype=int).tolist()
-    rates = []
+    windows = []
     for first in dict.fromkeys(starts):
         rows = recording.read(first, first + MIN_PLANES)
         if len(rows) < MIN_PLANES:
             last = first + len(rows)
             raise UsageError(f"planes {first} to {last} are {len(rows)}, fewer than one window of {MIN_PLANES}")
-        rates.append(unpack(rows, recording.width).mean(0, dtype=np.float32).ravel())
-    rate = np.concatenate(rates)
-    lit = rate[(rate > 0) & (rate < 1)]
-    return float(1 / np.percentile(lit, 99.5)) if len(lit) else 1.0
+        windows.append(unpack(rows, recording.width).mean(0, dtype=np.float32))
+    return np.stack(windows)
 
 
 def from_rows(rows: Bytes, width: int, name: str = "planes in memory") -> Recording:

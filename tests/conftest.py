@@ -1,5 +1,6 @@
 """Recordings that several test files use, and the command line as a function."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from click.testing import CliRunner, Result
 from spikerecon.cli import main
 from spikerecon.recording import write_packed
 from spikerecon.simulate import make_scene, simulate
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: small pictures gain nothing from more, beside other work
 
 SMALL = ("--size", "64x48")
 """What commands need to know of `small_file`."""

@@ -8,11 +8,20 @@ import pytest
 import torch
 
 from spikerecon import recording as recordings
-from spikerecon.engine import Reconstructor, crop, pad, pick_device, pick_precision, plain_frame, unpack_bits
+from spikerecon.engine import (
+    Reconstructor,
+    crop,
+    merge_planes,
+    pad,
+    pick_device,
+    pick_precision,
+    plain_frame,
+    unpack_bits,
+)
 from spikerecon.errors import DeviceError, UsageError
 from spikerecon.methods import Stir, Tfi, Tfp, make_method, window_around
 from spikerecon.network import STIR, StirConfig
-from spikerecon.recording import open_recording, pack, write_packed
+from spikerecon.recording import open_recording, pack, unpack, write_packed
 from spikerecon.simulate import film, make_scene, simulate
 
 GOLDEN = Path(__file__).with_name("golden.npz")
@@ -186,6 +195,36 @@ def test_centres_that_are_not_there_are_refused(fan, tmp_path):
         next(frames)
 
 
+@pytest.mark.parametrize("step", [10, 20, 60])
+def test_merged_planes_are_a_slower_camera_s(stir, step):
+    """Every three planes merged: the same pictures as from a recording that was merged before."""
+    fan = film("fan", planes=300, width=64, height=48)
+    slower = recordings.from_rows(merge_planes(fan.read(0, 300), 3), 64)
+    engine = Reconstructor(stir, device="cpu", precision="float32", merge=3, batch_size=2)
+    centers = engine.centers(fan, step=step)
+    assert centers == range(90, 211, step)
+    frames = list(engine.frames(fan, centers))
+    for frame in frames:
+        assert np.abs(frame.rate - plain_frame(stir, fan, frame.center, 3).rate).max() < TOLERANCE
+        if frame.center % 3 == 0:
+            expected = plain_frame(stir, slower, frame.center // 3).rate / 3
+            assert np.abs(frame.rate - expected).max() < TOLERANCE
+
+
+def test_merging_keeps_the_spikes_of_dark_pixels():
+    rng = np.random.default_rng(0)
+    charge = rng.random((1, 6, 8)) + np.linspace(0.01, 0.24, 8) * np.arange(1, 241)[:, None, None]
+    spikes = np.diff(np.floor(charge), axis=0, prepend=np.floor(charge[:1]))
+    rows = pack(spikes.astype(np.uint8))
+    merged = unpack(merge_planes(rows, 4), 8)
+    assert merged.shape == (60, 6, 8)
+    assert np.array_equal(merged.sum(0), spikes.sum(0))
+    assert merge_planes(rows, 1) is rows
+    tfp = Reconstructor("tfp", window=60, device="cpu", merge=4)
+    (frame,) = tfp.frames(recordings.from_rows(rows, 8), [120])
+    assert np.allclose(frame.rate, spikes.mean(0))
+
+
 def test_methods_share_their_centres(fan):
     spans = {name: Reconstructor(name, device="cpu").centers(fan, step=25) for name in ("tfp", "tfi")}
     assert spans["tfp"] == spans["tfi"] == range(30, 131, 25)
@@ -225,6 +264,8 @@ def test_devices_and_precisions_that_are_not_there_are_refused():
             pick_device(name)
     with pytest.raises(UsageError, match="unknown precision"):
         pick_precision("int4", torch.device("cpu"))
+    with pytest.raises(UsageError, match="cannot merge 0 planes"):
+        Reconstructor("tfp", device="cpu", merge=0)
     for size in (0, -1, "many"):
         with pytest.raises(UsageError, match="batch size"):
             Reconstructor("tfp", device="cpu", batch_size=size)

@@ -14,6 +14,10 @@ import pytest
 from spikerecon import recording as module
 from spikerecon.errors import OutputError, RecordingError, RecordingWarning, UsageError
 from spikerecon.recording import (
+    Bytes,
+    auto_gain,
+    auto_merge,
+    from_rows,
     open_recording,
     pack,
     parse_size,
@@ -515,3 +519,32 @@ def test_real_capture():
         summary = rate_summary(rate_map(recording))
     assert summary.mean == pytest.approx(0.03, abs=0.005)
     assert summary.never > 0
+
+
+def flat(rate: float, planes: int) -> Bytes:
+    """Packed rows of 16x8 pixels that all fire at one rate, with phases of their own."""
+    phase = np.random.default_rng(2).random((8, 16))
+    charge = np.floor(phase + rate * np.arange(planes + 1)[:, None, None])
+    return pack(np.diff(charge, axis=0).astype(np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("rate", "planes", "merged"),
+    [(0.5, 600, 1), (0.2, 600, 1), (0.1, 600, 2), (0.02, 600, 10), (0.02, 200, 3), (0.02, 60, 1)],
+)
+def test_dark_recordings_are_merged_as_far_as_they_go(rate: float, planes: int, merged: int):
+    assert auto_merge(from_rows(flat(rate, planes), 16)) == pytest.approx(merged, abs=merged // 5)
+
+
+def test_bright_pixels_bound_the_merging():
+    rows = flat(0.02, 600)
+    rows[:, 0] = flat(0.45, 600)[:, 0]
+    assert auto_merge(from_rows(rows, 16)) == 2
+
+
+def test_gain_makes_the_brightest_white_but_not_for_stuck_pixels():
+    rows = flat(0.25, 600)
+    assert auto_gain(from_rows(rows, 16)) == pytest.approx(4, rel=0.1)
+    rows[:, 3, 0] |= 1
+    assert auto_gain(from_rows(rows, 16)) == pytest.approx(4, rel=0.1)
+    assert auto_gain(from_rows(np.zeros_like(rows), 16)) == 1

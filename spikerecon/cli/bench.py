@@ -50,23 +50,18 @@ def command(
     spikerecon bench capture.dat --compare reference --json bench.json
     """
     from spikerecon import benchmark
-    from spikerecon.methods import window_around
     from spikerecon.simulate import film
-    from spikerecon.windows import WINDOW
 
-    engine = run.reconstructor()
-    if frames is None:
-        frames = 500 if engine.device.type == "cuda" else 10
-    if frames < 1 or step < 1:
+    if (frames is not None and frames < 1) or step < 1:
         raise UsageError("--frames and --step are whole numbers from 1 on")
-    if path is None:
-        window = max(WINDOW, sum(window_around(engine.method)))
-        recording = film("fan", planes=window + step * (frames + benchmark.WARM_UP_FRAMES - 1))
-    else:
-        recording = source.open(path)
-    with recording:
+    with film("fan", planes=60) if path is None else source.open(path) as recording:
         if recording.planes is None:
             raise UsageError("a stream can be read once only: bench takes a file")
+        engine = run.reconstructor(recording)
+        if frames is None:
+            frames = 500 if engine.device.type == "cuda" else 10
+        if path is None:
+            recording = film("fan", planes=engine.window + step * (frames + benchmark.WARM_UP_FRAMES - 1))
         measured = benchmark.run(
             engine,
             recording,

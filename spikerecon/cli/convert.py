@@ -100,8 +100,8 @@ def _convert(
     writing = {**writing, "bit_depth": int(picture.bit_depth)}
     checked = video.check_output(target, **writing)
     with source.open(path) as recording:
-        engine = run.reconstructor()
         start, end = source.span()
+        engine = run.reconstructor(recording, start, end)
         centers = engine.centers(recording, start=start, end=end, step=step)
         levels = picture.levels(recording, start, end)
         total = len(centers) if recording.planes is not None or end is not None else None
@@ -123,6 +123,7 @@ def _convert(
             "rate": source.rate,
             "fps": checked.fps,
             "gain": levels["gain"],
+            "bin": engine.merge,
             "method": engine.method.name,
             "weights": engine.method.about,
             "device": str(engine.device),

@@ -23,7 +23,7 @@ from spikerecon.cli.options import (
 from spikerecon.errors import UsageError
 
 if TYPE_CHECKING:
-    from spikerecon.engine import Frame, Reconstructor
+    from spikerecon.engine import Frame
 
 
 @click.command("frames")
@@ -80,12 +80,11 @@ def command(
     for file in files:
         if file.parent.is_dir() or output.endswith(".png"):
             video.check_png(file, overwrite=overwrite)
-    engine = run.reconstructor()
-    pictures = _built_in(engine, picture, wanted) if path is None else _recorded(path, engine, source, picture, wanted)
+    pictures = _built_in(run, picture, wanted) if path is None else _recorded(path, run, source, picture, wanted)
     written: list[dict[str, Any]] = []
-    for file, (frame, levels) in zip(files, pictures, strict=True):
+    for file, (frame, levels, about) in zip(files, pictures, strict=True):
         if not written:
-            say(f"{engine.about}, gain {levels['gain']:.4g}", quiet)
+            say(f"{about}, gain {levels['gain']:.4g}", quiet)
             file.parent.mkdir(exist_ok=True)
         image = video.to_uint(frame.rate, **levels)
         video.write_png(file, image, overwrite=overwrite)
@@ -96,32 +95,29 @@ def command(
 
 
 def _recorded(
-    path: str, engine: Reconstructor, source: InputOptions, picture: PictureOptions, wanted: list[int]
-) -> Iterator[tuple[Frame, dict[str, Any]]]:
-    from spikerecon.windows import centers
-
+    path: str, run: MethodOptions, source: InputOptions, picture: PictureOptions, wanted: list[int]
+) -> Iterator[tuple[Frame, dict[str, Any], str]]:
+    """Frames, the levels to draw them with, and what made them."""
     with source.open(path) as recording:
-        start, end = source.span()
-        centers(recording.planes, start=start, end=end)  # what brightness is measured on must hold a window
-        levels = picture.levels(recording, start, end)
+        span = source.span()
+        engine = run.reconstructor(recording, *span)
+        levels = picture.levels(recording, *span)
         for frame in engine.frames(recording, wanted):
-            yield frame, levels
+            yield frame, levels, engine.about
 
 
 def _built_in(
-    engine: Reconstructor, picture: PictureOptions, wanted: list[int]
-) -> Iterator[tuple[Frame, dict[str, Any]]]:
-    """Films just the planes around each centre: the fan turns for ever."""
+    run: MethodOptions, picture: PictureOptions, wanted: list[int]
+) -> Iterator[tuple[Frame, dict[str, Any], str]]:
+    """The same of the built-in fan. Films just the planes around each centre: it turns for ever."""
     from spikerecon.engine import Frame
-    from spikerecon.methods import window_around
     from spikerecon.simulate import film
     from spikerecon.windows import check_center
 
-    before, after = window_around(engine.method)
-    levels: dict[str, Any] = {}
+    sample = film("fan", planes=60)
+    engine, levels = run.reconstructor(sample), picture.levels(sample, 0, None)
     for center in wanted:
-        check_center(center, None, before, after)
-        recording = film("fan", planes=before + after, start=center - before)
-        levels = levels or picture.levels(recording, 0, None)
-        (frame,) = engine.frames(recording, [before])
-        yield Frame(center, frame.rate), levels
+        check_center(center, None, engine.before, engine.after)
+        recording = film("fan", planes=engine.window, start=center - engine.before)
+        (frame,) = engine.frames(recording, [engine.before])
+        yield Frame(center, frame.rate), levels, engine.about

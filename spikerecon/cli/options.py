@@ -91,10 +91,23 @@ class MethodOptions:
     device: str
     precision: str
     batch_size: str
+    bin: str
 
-    def reconstructor(self, *, measure: bool = False) -> Reconstructor:
+    def reconstructor(
+        self, recording: Recording | None = None, start: int = 0, end: int | None = None
+    ) -> Reconstructor:
+        """The engine; an automatic --bin is measured on planes `start` to `end` of a recording."""
         from spikerecon.engine import Reconstructor
+        from spikerecon.recording import auto_merge
 
+        if self.bin == "auto":
+            if recording is None:
+                raise UsageError("--bin auto needs a recording to measure: give a number")
+            merge = auto_merge(recording, start, end)
+        else:
+            merge = int(self.bin) if self.bin.isdecimal() else 0
+        if merge < 1:
+            raise UsageError(f"--bin '{self.bin}' is neither auto nor a whole number from 1 on")
         return Reconstructor(
             self.method,
             weights=self.weights,
@@ -102,7 +115,7 @@ class MethodOptions:
             device=self.device,
             precision=self.precision,
             batch_size=self.batch_size,
-            measure=measure,
+            merge=merge,
         )
 
 
@@ -121,6 +134,13 @@ method_options = _packed(
     ),
     click.option(
         "--batch-size", metavar="auto|N", default="auto", show_default=True, help="Pictures computed at once."
+    ),
+    click.option(
+        "--bin",
+        metavar="auto|N",
+        default="1",
+        show_default=True,
+        help="Merge N planes into one before anything else: light for time, for dark recordings.",
     ),
 )
 

@@ -117,7 +117,8 @@ def _double(layer: nn.ConvTranspose2d) -> None:
 class Trainer:
     """A training run in a folder, started anew or gone on with where it stopped.
 
-    folder: gets `weights.safetensors` (averaged, in half precision, ready for use), `state-*.safetensors` and `log.jsonl`.
+    folder: gets `weights.safetensors` (averaged, in half precision, ready for use), `state-*.safetensors` and
+    `log.jsonl`.
     textures: what scenes are made of. device: where everything runs.
     """
 

@@ -1,0 +1,312 @@
+"""Wrong inputs and interrupted work: one line, the right exit status, and nothing written."""
+
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from conftest import SMALL, Command, contents
+from PIL import Image
+from safetensors.torch import save_file
+
+from spikerecon import checkpoint
+from spikerecon.cli import main
+from spikerecon.engine import Reconstructor
+
+PLANE = 64 * 48 // 8  # bytes
+
+
+class Bomb:
+    """What an unsafe loader would run when it reads this."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (Path("exploded"),)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_file: Path, fan_file: Path) -> Path:
+    """The current folder, full of things that are wrong in some way."""
+    monkeypatch.chdir(tmp_path)
+    data = small_file.read_bytes()
+    Path("small.dat").write_bytes(data)
+    Path("short.dat").write_bytes(data[: 59 * PLANE])
+    Path("empty.dat").touch()
+    Path("fan.dat").write_bytes(fan_file.read_bytes())
+    Path("noise.dat").write_bytes(np.random.default_rng(0).bytes(12_345))
+    for name in ("there", "full", "sub"):
+        Path(name).mkdir()
+    Path("full/000000.png").touch()
+    Path("sub/small.dat").write_bytes(data)
+    Path("taken.mp4").write_text("keep me")
+    Path("taken.png").write_text("keep me")
+    Path("taken.dat").write_text("keep me")
+    Path("bundled.safetensors").write_bytes(checkpoint.find("stir").read_bytes()[:100_000])
+    Path("noise.safetensors").write_bytes(np.random.default_rng(0).bytes(5000))
+    save_file({"weight": torch.zeros(3)}, "foreign.safetensors")
+    torch.save(Bomb(), "bomb.pth")
+    Path("bomb-plain.pth").write_bytes(pickle.dumps({"weight": Bomb()}))
+    torch.save({"weight": torch.zeros(3)}, "other.pth")
+    Path("no.json").write_text("{")
+    Path("gone.json").write_text('[{"name": "x", "file": "x.dat"}]')
+    return tmp_path
+
+
+CONVERT = f"convert small.dat {' '.join(SMALL)} --method tfp -o out.mp4"
+STIR = f"convert small.dat {' '.join(SMALL)} -o out.mp4"
+FRAMES = f"frames small.dat {' '.join(SMALL)} --method tfp"
+
+# What is said of it, exit status, command
+WRONG = [
+    # recordings
+    ("missing.dat: no such file", 1, "convert missing.dat -o out.mp4"),
+    ("missing.dat: no such file", 1, "info missing.dat"),
+    ("missing.dat: no such file", 1, "bench missing.dat"),
+    ("missing.dat: no such file", 1, "frames missing.dat --center 60"),
+    ("missing.json: no such file", 1, "evaluate missing.json"),
+    ("empty.dat: is empty", 1, "convert empty.dat -o out.mp4"),
+    ("there: is a folder", 1, "convert there -o out.mp4"),
+    ("at least 60 are needed", 1, f"convert short.dat {' '.join(SMALL)} -o out.mp4"),
+    ("no whole number of planes", 1, "convert small.dat --size 63x48 -o out.mp4"),
+    ("size '64' is not WIDTHxHEIGHT", 2, "convert small.dat --size 64 -o out.mp4"),
+    ("does not fill whole bytes", 2, "convert small.dat --size 3x3 -o out.mp4"),
+    ("give --size", 1, "convert noise.dat -o out.mp4"),
+    ("row headers are known at 400x250 only", 2, "info small.dat --layout row-headers --size 64x48"),
+    ("a stream does not tell its size", 2, "convert - -o out.mp4"),
+    ("a stream can be read once only", 2, "bench - --size 64x48 --method tfp"),
+    ("rate 0 is not a number", 2, f"{CONVERT} --rate 0"),
+    # what to make of it
+    ("planes 90 to 20 are no range", 2, f"{CONVERT} --start 90 --end 20"),
+    ("planes 5000 to 100 are no range", 2, f"{CONVERT} --start 5000"),
+    ("fewer than one window of 60", 2, f"{CONVERT} --start 50"),
+    ("end 101 is out of range", 2, f"{CONVERT} --end 101"),
+    ("'soon' is neither a plane nor a time", 2, f"{CONVERT} --start soon"),
+    ("step 0 is out of range", 2, f"{CONVERT} --step 0"),
+    ("step -5 is out of range", 2, f"{CONVERT} --step -5"),
+    ("a window of 0 planes", 2, f"{CONVERT} --window 0"),
+    ("fewer than one window of 500", 2, f"{CONVERT} --window 500"),
+    ("the window of stir is set by its weights", 2, f"{STIR} --window 40"),
+    ("gain 'bright' is neither auto nor a number", 2, f"{CONVERT} --gain bright"),
+    ("gain '0' is neither", 2, f"{CONVERT} --gain 0"),
+    ("gain '-1' is neither", 2, f"{CONVERT} --gain -1"),
+    ("gain 'nan' is neither", 2, f"{CONVERT} --gain nan"),
+    ("gain 'inf' is neither", 2, f"{CONVERT} --gain inf"),
+    ("gamma 0 is not", 2, f"{CONVERT} --gamma 0"),
+    ("gamma nan is not", 2, f"{CONVERT} --gamma nan"),
+    ("'--gamma': 'big' is not", 2, f"{CONVERT} --gamma big"),
+    ("fps must be from 0.01", 2, f"{CONVERT} --fps 0"),
+    ("crf must be from 0", 2, f"{CONVERT} --crf 99"),
+    ("16 bit needs PNG", 2, f"{CONVERT} --bit-depth 16"),
+    ("ffv1 does not go into", 2, f"{CONVERT} --codec ffv1"),
+    ("'--precision': 'half' is not one of", 2, f"{STIR} --precision half"),
+    ("unknown device 'gpu'", 2, f"{STIR} --device gpu"),
+    ("unknown device 'meta'", 2, f"{STIR} --device meta"),
+    ("batch size '0' is neither", 2, f"{STIR} --batch-size 0"),
+    ("batch size 'many' is neither", 2, f"{STIR} --batch-size many"),
+    ("'--method': 'magic' is not one of", 2, f"{CONVERT} --method magic"),
+    # where to
+    ("out.avi: unknown suffix .avi", 2, "convert small.dat -o out.avi"),
+    ("out.txt: unknown suffix .txt", 2, f"{FRAMES} --center 60 -o out.txt"),
+    ("needs one number", 2, "convert small.dat -o out.png"),
+    ("taken.mp4: exists already; give -y", 1, "convert small.dat -o taken.mp4"),
+    ("full: is not empty; give -y", 1, "convert small.dat -o full"),
+    ("nowhere: this folder does not exist", 1, "convert small.dat -o nowhere/out.mp4"),
+    ("nowhere: this folder does not exist", 1, "convert small.dat -o nowhere/out/%06d.png"),
+    ("2 inputs need an output with {name} in it", 2, "convert small.dat fan.dat -o out.mp4"),
+    ("two inputs have the same name", 2, "convert small.dat sub/small.dat -o {name}.gif"),
+    ("Missing option '-o'", 2, "convert small.dat"),
+    ("Missing argument 'INPUT...'", 2, "convert"),
+    ("No such option '--sharpen'", 2, "convert small.dat -o out.mp4 --sharpen"),
+    ("No such command 'paint'", 2, "paint"),
+    ("No such option '--loud'", 2, "--loud info small.dat"),
+    # frames
+    ("center 5 is out of range", 2, f"{FRAMES} --center 5"),
+    ("center 95 is out of range", 2, f"{FRAMES} --center 60 --center 95 -o out"),
+    ("center 5 is out of range: centers start at 10", 2, "frames --center 5 --method tfp"),
+    ("fewer than one window of 60", 2, f"{FRAMES} --center 60 --start 5000"),
+    ("no picture asked for", 2, FRAMES),
+    ("range '30:1000' is not START:STOP:STEP", 2, f"{FRAMES} --centers 30:1000"),
+    ("taken.png: exists already; give -y", 1, f"{FRAMES} --center 60 -o taken.png"),
+    ("nowhere: this folder does not exist", 1, f"{FRAMES} --center 60 -o nowhere/out.png"),
+    ("nowhere: this folder does not exist", 1, f"{FRAMES} --center 60 -o nowhere/out"),
+    ("2 pictures do not fit in the one file", 2, f"{FRAMES} --center 60 --center 61 -o out.png"),
+    ("'convert' writes videos", 2, f"{FRAMES} --center 60 -o out.mp4"),
+    # weights
+    ("no weights 'missing'", 1, f"{STIR} --weights missing"),
+    ("bundled.safetensors is not a safetensors file or is damaged", 1, f"{STIR} --weights bundled.safetensors"),
+    ("noise.safetensors is not a safetensors file or is damaged", 1, f"{STIR} --weights noise.safetensors"),
+    ("foreign.safetensors holds no 'config'", 1, f"{STIR} --weights foreign.safetensors"),
+    ("small.dat is not a safetensors file", 1, "weights check small.dat"),
+    ("bomb.pth is a PyTorch checkpoint", 1, f"{STIR} --weights bomb.pth"),
+    ("bomb.pth is refused", 1, "weights import bomb.pth -o out.safetensors"),
+    ("bomb-plain.pth is refused", 1, "weights import bomb-plain.pth -o out.safetensors"),
+    ("noise.dat is", 1, "weights import noise.dat -o out.safetensors"),
+    ("other.pth does not fit the network", 1, "weights import other.pth -o out.safetensors"),
+    ("no such file: missing.pth", 1, "weights import missing.pth -o out.safetensors"),
+    ("weights are written as .safetensors", 2, "weights import bomb.pth -o out.pth"),
+    # the others
+    ("--frames and --step are whole numbers", 2, "bench --method tfp --frames 0"),
+    ("too few to time", 2, "bench small.dat --size 64x48 --method tfp --step 40"),
+    ("no.json: is no list of sequences", 1, "evaluate no.json --method tfp"),
+    ("gone.json: entry 0 is no sequence", 1, "evaluate gone.json --method tfp"),
+    ("neither a built-in scene (fan, pan) nor a video", 1, "simulate volcano -o out.dat"),
+    ("noise.dat: cannot be read as video", 1, "simulate noise.dat -o out.dat"),
+    ("there: holds no pictures", 1, "simulate there -o out.dat"),
+    ("taken.dat: exists already; give -y", 1, "simulate fan -o taken.dat"),
+    ("nowhere/out.dat: cannot be written", 1, "simulate fan --size 64x48 -o nowhere/out.dat --truth true"),
+    ("taken.mp4: is not a folder", 1, "simulate fan --size 64x48 -o out.dat --truth taken.mp4"),
+    ("hold no window of 60", 2, "simulate fan --size 64x48 -o out.dat --planes 50 --truth true"),
+    ("cannot simulate 0 planes", 2, "simulate fan --size 64x48 -o out.dat --planes 0"),
+    ("does not fill whole bytes", 2, "simulate fan --size 63x47 -o out.dat --truth true"),
+    ("no such folder of pictures: nowhere", 2, "train --images nowhere -o run"),
+    ("no pictures in there", 2, "train --images there -o run"),
+    ("must be above 0", 2, "train --images there -o run --steps 0"),
+]
+
+
+@pytest.mark.parametrize(("said", "status", "command"), WRONG, ids=[command for _, _, command in WRONG])
+def test_wrong_inputs(folder: Path, said: str, status: int, command: str):
+    before = contents(folder)
+    result = CliRunner().invoke(main, command.split(), input=b"")
+    assert contents(folder) == before
+    assert isinstance(result.exception, SystemExit), result.exc_info
+    assert result.exit_code == status, result.output
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert said in line
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is there")
+@pytest.mark.parametrize("device", ["cuda", "cuda:3"])
+def test_cuda_that_is_not_there(folder: Path, device: str):
+    for command in (STIR, f"{FRAMES} --center 60", "bench", "train --images there -o run"):
+        test_wrong_inputs(folder, f"device '{device}' is not there", 1, f"{command} --device {device}")
+
+
+def test_a_stream_that_ends_before_the_first_window(folder: Path):
+    before = contents(folder)
+    words = ["convert", "-", *SMALL, "--method", "tfp", "-o", "out.mp4"]
+    result = CliRunner().invoke(main, words, input=Path("short.dat").read_bytes())
+    assert (result.exit_code, len(result.stderr.splitlines())) == (1, 1)
+    assert "at least 60 are needed" in result.stderr
+    assert contents(folder) == before
+
+
+def test_a_stream_that_ends_before_the_center(folder: Path):
+    before = contents(folder)
+    words = ["frames", "-", *SMALL, "--method", "tfp", "--center", "1000", "-o", "out"]
+    result = CliRunner().invoke(main, words, input=Path("small.dat").read_bytes())
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: center 1000 is out of range: this recording of 100 planes")
+    assert len(result.stderr.splitlines()) == 1
+    assert contents(folder) == before
+
+
+def test_a_cut_off_recording_is_converted_with_a_warning(spikerecon: Command, fan_file: Path):
+    Path("cut.dat").write_bytes(fan_file.read_bytes()[:-1])
+    words = ("--method", "tfp", "--step", 100, "-q")
+    result = spikerecon("convert", "cut.dat", "-o", "out.gif", *words)
+    assert result.stderr == "warning: cut.dat: the last plane is cut off: its 12499 bytes are left out\n"
+    assert Path("out.gif").exists()
+
+
+def test_several_wrong_inputs_are_a_line_each(folder: Path):
+    before = contents(folder)
+    result = CliRunner().invoke(main, ["convert", "missing.dat", "empty.dat", "-o", "{name}.mp4"])
+    assert result.exit_code == 1
+    assert [line.split(":")[:2] for line in result.stderr.splitlines()] == [
+        ["error", " missing.dat"],
+        ["error", " empty.dat"],
+        ["error", " 2 of 2 recordings could not be converted"],
+    ]
+    assert contents(folder) == before
+
+
+def test_a_true_picture_that_is_damaged(spikerecon: Command):
+    spikerecon("simulate", "pan", *SMALL, "-o", "pan.dat", "--planes", 61, "--truth", "truth")
+    Path("truth/pan_000030.png").write_text("no picture")
+    result = spikerecon("evaluate", "truth/sequences.json", "--method", "tfp", "-q", status=1)
+    assert len(result.stderr.splitlines()) == 1
+    assert "pan_000030.png" in result.stderr
+
+
+def test_a_true_picture_of_another_size(spikerecon: Command):
+    spikerecon("simulate", "pan", *SMALL, "-o", "pan.dat", "--planes", 61, "--truth", "truth")
+    Image.new("L", (32, 32)).save("truth/pan_000030.png")
+    result = spikerecon("evaluate", "truth/sequences.json", "--method", "tfp", "-q", status=2)
+    assert len(result.stderr.splitlines()) == 1
+
+
+# Interrupted
+
+
+@pytest.mark.parametrize("output", ["out.mp4", "out.gif"])
+def test_an_interrupt_leaves_nothing(
+    spikerecon: Command, small_file: Path, monkeypatch: pytest.MonkeyPatch, output: str
+):
+    plain = Reconstructor.frames
+
+    def interrupted(*arguments: Any) -> Iterator[Any]:
+        yield next(plain(*arguments))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Reconstructor, "frames", interrupted)
+    words = ("--method", "tfp", "-q")
+    result = spikerecon("convert", small_file, "-o", output, *SMALL, *words, status=130)
+    assert (result.stdout, result.stderr) == ("", "interrupted\n")
+    assert contents(Path()) == {}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are another thing there")
+@pytest.mark.parametrize(("number", "status", "said"), [("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "terminated")])
+def test_a_signal_leaves_nothing(tmp_path: Path, small_file: Path, number: str, status: int, said: str):
+    (tmp_path / "long.dat").write_bytes(small_file.read_bytes() * 500)
+    words = ["convert", "long.dat", "-o", "out.mp4", *SMALL, "--method", "tfp", "--step", "1", "-q", "--device", "cpu"]
+    command = [sys.executable, "-m", "spikerecon", *words]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    until = time.monotonic() + 60
+    while not list(tmp_path.glob(".*.mp4")):  # until ffmpeg is at work
+        assert process.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    process.send_signal(getattr(signal, number))
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (status, said + "\n")
+    assert list(contents(tmp_path)) == ["long.dat"]
+
+
+IMPATIENT = """
+import threading
+from spikerecon.cli import main
+
+join = threading.Thread.join
+threading.Thread.join = lambda thread, timeout=None: join(thread, 0.5 if timeout else None)
+main(prog_name="spikerecon")
+"""  # waits less for a thread that is stuck
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are another thing there")
+def test_an_interrupt_while_waiting_for_standard_input(tmp_path: Path, small_file: Path):
+    words = ["convert", "-", "-o", "out.mp4", *SMALL, "--method", "tfp", "-q", "--device", "cpu"]
+    command = [sys.executable, "-c", IMPATIENT, *words]
+    streams = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=tmp_path, **streams) as process:  # type: ignore[call-overload]
+        process.stdin.write(small_file.read_bytes())
+        process.stdin.flush()  # and more could come
+        until = time.monotonic() + 60
+        while not list(tmp_path.glob(".*.mp4")):
+            assert process.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 130
+        assert process.stderr.read() == b"interrupted\n"
+    assert contents(tmp_path) == {}
