@@ -68,6 +68,8 @@ def run(
     frames: int,
     step: int,
     planes_per_second: float,
+    start: int = 0,
+    end: int | None = None,
     compare: bool = False,
     on_progress: Callable[[str], None] | None = None,
 ) -> Benchmark:
@@ -77,7 +79,7 @@ def run(
     where the recording is too short for a single frame after the warm-up.
     """
     tell = on_progress or (lambda text: None)
-    centers = engine.centers(recording, step=step)[: WARM_UP_FRAMES + frames]
+    centers = engine.centers(recording, start=start, end=end, step=step)[: WARM_UP_FRAMES + frames]
     if len(centers) <= WARM_UP_FRAMES:
         raise UsageError(f"{recording.name} holds {len(centers)} windows at step {step}: too few to time")
     timed = centers[WARM_UP_FRAMES:]

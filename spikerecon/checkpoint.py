@@ -123,12 +123,19 @@ def save(path: str | os.PathLike[str], checkpoint: Checkpoint, *, overwrite: boo
         os.close(handle)
         try:
             save_file(state, temporary, metadata)
+            os.chmod(temporary, 0o666 & ~_umask())  # temporary files are for their owner alone
             os.replace(temporary, path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
     except (OSError, SafetensorError) as error:
         raise OutputError(f"cannot write {path}: {error}") from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def digest(path: str | os.PathLike[str]) -> str:

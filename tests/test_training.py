@@ -1,6 +1,8 @@
 """Training: data with exact truth, losses, and runs that go on where they stopped."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +11,17 @@ import torch
 from PIL import Image
 
 from spikerecon import checkpoint
+from spikerecon.checkpoint import Checkpoint
 from spikerecon.engine import Reconstructor, plain_frame
-from spikerecon.errors import SpikeReconError, UsageError
+from spikerecon.errors import SpikeReconError, UsageError, WeightsError
 from spikerecon.methods import Stir
 from spikerecon.network import STIR, StirConfig
 from spikerecon.simulate import film
-from spikerecon.training import loop
-from spikerecon.training.loop import Trainer, TrainSettings, prepare_start, stir_loss
+from spikerecon.training import state
+from spikerecon.training.loop import Trainer, TrainSettings
+from spikerecon.training.losses import PerceptualLoss, stir_loss
 from spikerecon.training.scenes import PLANES, SceneMaker, SpikeBatches, Textures, find_pictures
+from spikerecon.training.start import prepare_start
 
 CPU = torch.device("cpu")
 SMALL = StirConfig(levels=3, width=0.5)
@@ -119,12 +124,108 @@ def test_a_run_goes_on_where_it_stopped(textures, tmp_path):
 
 
 def test_state_is_kept_in_small_pieces(textures, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "STATE_PART_BYTES", 2**20)
+    monkeypatch.setattr(state, "PART_BYTES", 2**18)
     Trainer(tmp_path, textures, config=SMALL, settings=FEW).run()
-    parts = sorted(tmp_path.glob("state-*.safetensors"))
+    assert [path.name for path in tmp_path.glob("state-*")] == ["state-4"]
+    parts = sorted(tmp_path.glob("state-*/*.safetensors"))
     assert len(parts) > 3
-    assert max(part.stat().st_size for part in parts) < 2**20 + 2**16
+    assert max(part.stat().st_size for part in parts) < 2**18 + 2**14
     assert Trainer(tmp_path, textures, config=SMALL, settings=FEW).step == 4
+
+
+def test_a_state_that_was_not_finished_does_not_count(tmp_path):
+    state.save_state(tmp_path, {"a": torch.ones(2)}, {"step": 1})
+    with pytest.raises(TypeError):
+        state.save_state(tmp_path, {"a": torch.zeros(2)}, {"step": 2, "more": object()})
+    tensors, record = state.load_state(tmp_path)
+    assert record["step"] == 1
+    assert tensors["a"].tolist() == [1, 1]
+    assert state.load_state(tmp_path / "nowhere") is None
+
+
+def test_a_damaged_run_is_refused(textures, tmp_path):
+    Trainer(tmp_path, textures, config=SMALL, settings=FEW).run()
+    next(tmp_path.glob("state-*/*.safetensors")).write_bytes(b"no tensors")
+    with pytest.raises(UsageError, match="damaged or of another network"):
+        Trainer(tmp_path, textures, config=SMALL, settings=FEW)
+
+
+def test_a_run_can_start_from_weights(textures, tmp_path):
+    first = STIR(SMALL)
+    start = Checkpoint(SMALL, first.state_dict())
+    trainer = Trainer(tmp_path, textures, settings=FEW, start=start)
+    assert trainer.network.config == SMALL
+    for key, value in first.state_dict().items():
+        assert torch.equal(trainer.network.state_dict()[key], value), key
+
+
+@pytest.fixture
+def vgg(tmp_path) -> Path:
+    """VGG-16 weights as torchvision names them, with more entries than are needed."""
+    values, inputs = {"classifier.0.weight": torch.zeros(2, 2)}, 3
+    places = {0: 64, 2: 64, 5: 128, 7: 128, 10: 256, 12: 256, 14: 256, 17: 512}
+    for place, outputs in places.items():
+        values[f"features.{place}.weight"] = torch.randn(outputs, inputs, 3, 3) / (3 * inputs**0.5)
+        values[f"features.{place}.bias"] = torch.zeros(outputs)
+        inputs = outputs
+    torch.save(values, tmp_path / "vgg.pth")
+    return tmp_path / "vgg.pth"
+
+
+def test_the_perceptual_loss_sees_differences(vgg):
+    distance = PerceptualLoss(vgg)
+    picture = torch.rand(2, 1, 32, 32, requires_grad=True)
+    assert distance(picture, picture.detach()).item() == 0
+    far = distance(picture, 1 - picture.detach())
+    far.backward()
+    assert far.item() > 0
+    assert picture.grad.abs().sum() > 0
+
+
+def test_training_with_the_perceptual_loss(vgg, textures, tmp_path):
+    trainer = Trainer(tmp_path / "run", textures, config=SMALL, settings=FEW, perceptual=PerceptualLoss(vgg))
+    trainer.run()
+    assert trainer.step == 4
+
+
+def test_files_that_are_no_vgg_are_refused(tmp_path):
+    torch.save({"features.0.weight": torch.zeros(1)}, tmp_path / "other.pth")
+    (tmp_path / "text.pth").write_text("no")
+    for name, words in {
+        "other.pth": "does not hold",
+        "text.pth": "is refused|cannot be read",
+        "no.pth": "no such",
+    }.items():
+        with pytest.raises(WeightsError, match=words):
+            PerceptualLoss(tmp_path / name)
+
+
+def test_the_course_of_a_run_can_be_drawn(textures, tmp_path):
+    trainer = Trainer(tmp_path, textures, config=SMALL, settings=FEW)
+    trainer.run()
+    with Image.open(trainer.draw_curve()) as picture:
+        assert picture.size == (960, 480)
+
+
+def test_two_processes_train_together(pictures, tmp_path):
+    """As torchrun starts them: both take part in every step, the first one alone writes."""
+    words = ["--images", pictures, "-o", tmp_path / "run", "--steps", "3", "--batch", "2", "--patch", "32"]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--standalone",
+        "-m",
+        "spikerecon",
+    ]
+    done = subprocess.run(
+        [*map(str, [*command, "train", *words, "--width", "0.5", "--device", "cpu"])], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("step 3/3") == 1
+    assert checkpoint.load(tmp_path / "run" / "weights.safetensors").info["patches"] == "12"
 
 
 def test_an_interrupted_run_is_saved(textures, tmp_path, monkeypatch):

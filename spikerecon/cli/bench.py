@@ -57,7 +57,8 @@ def command(
     with film("fan", planes=60) if path is None else source.open(path) as recording:
         if recording.planes is None:
             raise UsageError("a stream can be read once only: bench takes a file")
-        engine = run.reconstructor(recording)
+        start, end = source.span()
+        engine = run.reconstructor(recording, start, end)
         if frames is None:
             frames = 500 if engine.device.type == "cuda" else 10
         if path is None:
@@ -68,6 +69,8 @@ def command(
             frames=frames,
             step=step,
             planes_per_second=source.rate,
+            start=start,
+            end=end,
             compare=compare is not None,
             on_progress=lambda text: say(text, quiet),
         )

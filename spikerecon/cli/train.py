@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
 from spikerecon.cli.console import say
 from spikerecon.cli.options import quiet_option
+from spikerecon.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
+    import torch
+
     from spikerecon.training.loop import TrainProgress
 
 
@@ -20,7 +26,11 @@ if TYPE_CHECKING:
 @click.option("--batch", type=int, default=8, show_default=True, help="Patches a step.")
 @click.option("--patch", type=int, default=96, show_default=True, help="Pixels a side of a patch.")
 @click.option("--learning-rate", type=float, default=6e-4, show_default=True, help="The highest.")
-@click.option("--width", type=float, default=1.0, show_default=True, help="Multiplier on the channels.")
+@click.option("--width", type=float, help="Multiplier on the channels. [default: 1, or that of --weights]")
+@click.option("--weights", metavar="NAME|FILE", help="Start a new run from these instead of from nothing.")
+@click.option(
+    "--perceptual", metavar="FILE", help="Add the perceptual loss; FILE holds VGG-16 weights with torchvision's names."
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @quiet_option
@@ -31,7 +41,9 @@ def command(
     batch: int,
     patch: int,
     learning_rate: float,
-    width: float,
+    width: float | None,
+    weights: str | None,
+    perceptual: str | None,
     device: str,
     seed: int,
     quiet: bool,
@@ -39,37 +51,70 @@ def command(
     """Train weights on simulated scenes, made from your own pictures as training goes.
 
     Stop it at any time (Ctrl-C); the same command goes on. FOLDER/weights.safetensors can be used at any time.
-    Pictures with transparency become foreground objects.
+    Pictures with transparency become foreground objects. With matplotlib there, FOLDER/curve.png shows the course.
+    Under torchrun it trains on as many GPUs as there are processes, --batch patches on each.
 
     \b
     spikerecon train --images photos -o run --steps 20000
+    torchrun --nproc-per-node 4 -m spikerecon train --images photos -o run
     spikerecon convert fan.dat -o fan.mp4 --weights run/weights.safetensors
     """
+    from spikerecon import checkpoint
     from spikerecon.engine import pick_device
-    from spikerecon.errors import UsageError
     from spikerecon.network import StirConfig
     from spikerecon.training.loop import Trainer, TrainSettings
+    from spikerecon.training.losses import PerceptualLoss
     from spikerecon.training.scenes import Textures, find_pictures
 
     if min(steps, batch, patch) < 1 or not learning_rate > 0:
         raise UsageError("steps, batch, patch and learning rate must be above 0")
+    if weights and width is not None:
+        raise UsageError("--width and --weights exclude each other: weights have their width")
     try:
-        config = StirConfig(width=width)
+        config = None if width is None else StirConfig(width=width)
     except ValueError as error:
         raise UsageError(f"--width: {error}") from None
     settings = TrainSettings(steps=steps, batch=batch, patch=patch, rate=learning_rate, seed=seed)
-    chosen = pick_device(device)
+    start = checkpoint.load(weights) if weights else None
+    vgg = PerceptualLoss(perceptual) if perceptual else None
     textures = Textures.load(find_pictures(images), seed=seed)
-    trainer = Trainer(output, textures, config=config, settings=settings, device=chosen)
-    say(f"{output}: step {trainer.step} of {steps}, on {trainer.device}", quiet)
-
-    def show(progress: TrainProgress) -> None:
-        quality = "" if progress.validation_psnr is None else f", validation {progress.validation_psnr:.2f} dB"
-        say(
-            f"step {progress.step}/{progress.steps}: loss {progress.loss:.4f}, "
-            f"{progress.patches_per_second:.1f} patches/s, {progress.seconds_left / 60:.0f} min left{quality}",
-            quiet,
+    with _process_group(pick_device(device)) as chosen:
+        trainer = Trainer(
+            output, textures, config=config, settings=settings, start=start, perceptual=vgg, device=chosen
         )
-
-    trainer.run(show)
+        quiet = quiet or trainer.process > 0
+        say(f"{output}: step {trainer.step} of {steps}, on {trainer.device}", quiet)
+        trainer.run(lambda progress: _show(progress, quiet))
+    if trainer.process == 0:
+        try:
+            trainer.draw_curve()
+        except OutputError as error:
+            say(f"note: {error}", quiet)
     say(f"{output}/weights.safetensors: ready", quiet)
+
+
+def _show(progress: TrainProgress, quiet: bool) -> None:
+    quality = "" if progress.validation_psnr is None else f", validation {progress.validation_psnr:.2f} dB"
+    say(
+        f"step {progress.step}/{progress.steps}: loss {progress.loss:.4f}, "
+        f"{progress.patches_per_second:.1f} patches/s, {progress.seconds_left / 60:.0f} min left{quality}",
+        quiet,
+    )
+
+
+@contextmanager
+def _process_group(device: torch.device) -> Iterator[torch.device]:
+    """Join the other processes where torchrun started several; the device is then this process's own."""
+    from torch import device as torch_device
+    from torch import distributed
+
+    if "LOCAL_RANK" not in os.environ:
+        yield device
+        return
+    if device.type == "cuda":
+        device = torch_device("cuda", int(os.environ["LOCAL_RANK"]))
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield device
+    finally:
+        distributed.destroy_process_group()

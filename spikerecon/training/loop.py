@@ -1,4 +1,4 @@
-"""The training loop: losses of the paper's section 4.6, averaged weights, state that survives being stopped."""
+"""The training loop: averaged weights, validation on scenes of its own, state that survives being stopped."""
 
 from __future__ import annotations
 
@@ -8,22 +8,25 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import torch
-import torch.nn.functional as F
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from spikerecon import checkpoint
 from spikerecon.checkpoint import Checkpoint
 from spikerecon.errors import SpikeReconError, UsageError
-from spikerecon.network import EXPLICIT_TRIMS, STIR, StirConfig
+from spikerecon.network import STIR, StirConfig
+from spikerecon.training.curve import draw_curve
+from spikerecon.training.losses import PERCEPTUAL_SHARE, PerceptualLoss, stir_loss
 from spikerecon.training.scenes import SceneMaker, SpikeBatches, Textures
+from spikerecon.training.start import prepare_start
+from spikerecon.training.state import load_state, save_state
 
-STATE_PART_BYTES = 15 * 2**20  # a run's state is kept in files of at most this, to be carried anywhere
+LOG_EVERY = 50  # steps between lines of the log
 VALIDATION_SEED = 2**31
+WEIGHTS = "weights.safetensors"
 
 
 @dataclass(frozen=True)
@@ -57,69 +60,15 @@ class TrainProgress:
     validation_psnr: float | None = None
 
 
-def stir_loss(images: list[Tensor], truth: Tensor, full_scale: Tensor) -> Tensor:
-    """Reconstruction and multi-scale loss (equations 7, 8 and 10; without the perceptual term).
-
-    images: levels 1 to L, unclamped. truth: (B, 1, H, W) in the pictures' units. full_scale: (B,), the brightest
-    value a scene can have: dark scenes weigh more, by its root, or bright ones would be all that is learnt.
-    """
-    weight = full_scale.rsqrt()[:, None, None, None]
-    total = truth.new_zeros(())
-    for level, image in enumerate(images):
-        target = F.avg_pool2d(truth, 2**level) if level else truth
-        share = 1.0 if level == 0 else 1 / (2**level * (len(images) - 1))
-        total = total + share * (weight * (image.float() - target).abs()).mean()
-    return total
-
-
-def prepare_start(network: STIR) -> None:
-    """Start training from a network that already draws a blurred picture and sees no motion.
-
-    The published form is kept: only first values are chosen. Motions are doubled in size and value on their way up,
-    and level 1 passes the middle block's firing rates on to the picture.
-    """
-    bottom = network.bottom
-    with torch.no_grad():
-        for decoder in (network.top, *network.middle):
-            predict = cast(nn.Conv2d, decoder.predict)
-            predict.weight[:4] *= 0.1
-            cast(Tensor, predict.bias)[:4] = 0
-        for decoder in (*network.middle, bottom):
-            _double(cast(nn.ConvTranspose2d, decoder.up_motion))
-        if bottom.groups > 1:
-            _double(bottom.up_groups)
-            bottom.predict_groups.weight *= 0.1
-            cast(Tensor, bottom.predict_groups.bias).zero_()
-        bottom.refine.residual.conv2.weight *= 0.1
-        cast(Tensor, bottom.predict.bias).zero_()
-        if network.config.embedding == "implicit":
-            return
-        rates = len(EXPLICIT_TRIMS)
-        first, second = (cast(nn.Conv2d, conv[0]) for conv in (bottom.refine.conv1, bottom.refine.conv2))
-        for rate in range(rates):
-            place = 1 + rate  # behind the coarser picture, the middle block's features come first
-            first.weight[place] *= 0.1
-            first.weight[place, place, 1, 1] += 1
-            second.weight[rate] *= 0.1
-            second.weight[rate, place, 1, 1] += 1
-            bottom.predict.weight[0, rate, 1, 1] += 1 / rates
-
-
-def _double(layer: nn.ConvTranspose2d) -> None:
-    """Make a transposed convolution a bilinear doubling of size and of values (motions are in pixels)."""
-    taps = torch.tensor([0.25, 0.75, 0.75, 0.25])
-    layer.weight *= 0.1
-    for channel in range(layer.in_channels):
-        layer.weight[channel, channel] += 2 * torch.outer(taps, taps)
-    cast(Tensor, layer.bias).zero_()
-
-
 class Trainer:
     """A training run in a folder, started anew or gone on with where it stopped.
 
-    folder: gets `weights.safetensors` (averaged, in half precision, ready for use), `state-*.safetensors` and
-    `log.jsonl`.
-    textures: what scenes are made of. device: where everything runs.
+    folder: gets `weights.safetensors` (averaged, in half precision, ready for use), the state, and `log.jsonl`.
+    textures: what scenes are made of. start: weights to start a new run from. perceptual: the loss of equation 9, or
+    None to go without. device: where everything runs. In a process group (torchrun) every process makes its own
+    batches, and the first one saves and measures.
+
+    Raises UsageError for sizes that do not fit, or a run in the folder that is damaged or of another network.
     """
 
     def __init__(
@@ -129,29 +78,39 @@ class Trainer:
         *,
         config: StirConfig | None = None,
         settings: TrainSettings | None = None,
+        start: Checkpoint | None = None,
+        perceptual: PerceptualLoss | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         self.folder = Path(folder)
         self.settings = settings or TrainSettings()
         self.device = torch.device(device)
+        grouped = distributed.is_available() and distributed.is_initialized()
+        self.process, self.processes = (distributed.get_rank(), distributed.get_world_size()) if grouped else (0, 1)
         self.step = 0
         self.seconds = 0.0
-        config = config or StirConfig()
+        config = config or (start.config if start else StirConfig())
         if config.window_planes != 60:
             raise UsageError("training makes 60-plane windows: block_planes must be 20")
         if self.settings.patch % config.multiple:
             raise UsageError(f"a patch of {self.settings.patch} pixels is no multiple of {config.multiple}")
         torch.manual_seed(self.settings.seed)
         self.network = STIR(config)
-        prepare_start(self.network)
+        if start:
+            self.network.load_state_dict(start.state)
+        else:
+            prepare_start(self.network)
         self.average = STIR(config)
         self.average.load_state_dict(self.network.state_dict())
         for network in (self.network, self.average):
             network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average.eval().requires_grad_(False)
+        self.perceptual = perceptual.to(self.device) if perceptual else None
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=self.settings.rate, weight_decay=1e-4)
         self._resume()
-        seed = self.settings.seed + 1_000_003 * self.step  # going on from a stop sees new scenes
+        self.model: nn.Module = DistributedDataParallel(self.network) if grouped else self.network
+        # Going on from a stop sees new scenes, and so does every process.
+        seed = self.settings.seed + 1_000_003 * self.step + 7919 * self.process
         maker = SceneMaker(textures, self.settings.patch, self.device, seed + 1)
         self.batches = SpikeBatches(
             maker, batch=self.settings.batch, pool=self.settings.pool, renew=self.settings.renew
@@ -174,60 +133,67 @@ class Trainer:
             while self.step < settings.steps:
                 losses.append(self._train_step())
                 self.step += 1
-                if self.step % 50 and self.step != settings.steps:
+                if self.step % LOG_EVERY and self.step != settings.steps:
                     continue
-                loss = torch.stack(losses).mean().item()
-                if not math.isfinite(loss):
-                    raise SpikeReconError(
-                        f"the loss became {loss} before step {self.step}: stopped; "
-                        f"{self.folder} keeps the last good state"
-                    )
-                elapsed = time.monotonic() - since
-                self.seconds += elapsed
+                progress = self._measure(losses, time.monotonic() - since)
                 since = time.monotonic()
-                quality = None
-                if self.step % settings.save_every == 0 or self.step == settings.steps:
-                    quality = self.validate()
-                    self.save()
-                speed = len(losses) * settings.batch / elapsed
-                progress = TrainProgress(
-                    self.step,
-                    settings.steps,
-                    loss,
-                    self._rate(),
-                    speed,
-                    (settings.steps - self.step) * settings.batch / speed,
-                    quality,
-                )
                 losses.clear()
-                with (self.folder / "log.jsonl").open("a") as log:
-                    log.write(json.dumps(vars(progress)) + "\n")
-                if on_progress:
+                if self.process == 0 and on_progress:
                     on_progress(progress)
         except KeyboardInterrupt:
-            self.save()
+            if self.process == 0 and (not losses or torch.stack(losses).isfinite().all()):
+                self.save()
             raise
+
+    def _measure(self, losses: list[Tensor], elapsed: float) -> TrainProgress:
+        """Look at the last steps; save and log where it is time to."""
+        settings = self.settings
+        loss = torch.stack(losses).mean().item()
+        if not math.isfinite(loss):
+            raise SpikeReconError(
+                f"the loss became {loss} before step {self.step}: stopped; {self.folder} keeps the last good state"
+            )
+        self.seconds += elapsed
+        due = self.step % settings.save_every == 0 or self.step == settings.steps
+        quality = None
+        if due and self.process == 0:
+            quality = self.validate()
+            self.save()
+        speed = len(losses) * settings.batch * self.processes / elapsed
+        left = (settings.steps - self.step) * settings.batch * self.processes / speed
+        progress = TrainProgress(self.step, settings.steps, loss, self._rate(), speed, left, quality)
+        if self.process == 0:
+            with (self.folder / "log.jsonl").open("a") as log:
+                log.write(json.dumps(vars(progress)) + "\n")
+        return progress
 
     def _train_step(self) -> Tensor:
         spikes, truth, full_scale = self.batches.next()
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate()
-        with torch.autocast(self.device.type, torch.bfloat16):
-            images = self.network(spikes.to(memory_format=torch.channels_last))
         scale = self.network.config.rate_scale
-        loss = stir_loss(images, truth / scale, full_scale / scale)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            images = self.model(spikes.to(memory_format=torch.channels_last))
+            loss = stir_loss(images, truth / scale, full_scale / scale)
+            if self.perceptual is not None:
+                white = full_scale[:, None, None, None]
+                seen = self.perceptual(images[0] * (scale / white), truth / white)
+                loss = loss + PERCEPTUAL_SHARE * seen
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip)
         self.optimizer.step()
-        decay = min(self.settings.average, (self.step + 1) / (self.step + 10))
-        with torch.no_grad():
-            for mean, value in zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True):
-                if mean.is_floating_point():
-                    mean.lerp_(value, 1 - decay)
-                else:
-                    mean.copy_(value)
+        self._update_average()
         return loss.detach()
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        decay = min(self.settings.average, (self.step + 1) / (self.step + 10))
+        for mean, value in zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True):
+            if mean.is_floating_point():
+                mean.lerp_(value, 1 - decay)
+            else:
+                mean.copy_(value)
 
     def _rate(self) -> float:
         """Warm-up, then a cosine down to a hundredth."""
@@ -247,62 +213,46 @@ class Trainer:
         return torch.cat(values).mean().item()
 
     def save(self) -> None:
-        """Write the averaged weights and all that is needed to go on."""
-        state = {f"network.{k}": v for k, v in self.network.state_dict().items()}
-        state |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
-        for index, values in self.optimizer.state_dict()["state"].items():
-            state |= {f"optimizer.{index}.{k}": v for k, v in values.items()}
-        parts: list[dict[str, Tensor]] = [{}]
-        size = 0
-        for key, value in state.items():
-            if size + value.nbytes > STATE_PART_BYTES and parts[-1]:
-                parts.append({})
-                size = 0
-            parts[-1][key] = value.detach().cpu().contiguous()
-            size += value.nbytes
-        about = {"step": str(self.step), "seconds": str(round(self.seconds))}
-        for number, part in enumerate(parts):
-            target = self.folder / f"state-{number:02d}.safetensors"
-            save_file(part, target.with_suffix(".new"), about)
-        for number in range(len(parts)):
-            target = self.folder / f"state-{number:02d}.safetensors"
-            target.with_suffix(".new").replace(target)
-        (self.folder / "run.json").write_text(json.dumps({"step": self.step, "seconds": self.seconds}))
-        settings = self.settings
+        """Write the averaged weights and, with them, all that is needed to go on."""
         info = {
             "origin": "trained by spikerecon on simulated scenes",
             "steps": str(self.step),
-            "patches": str(self.step * settings.batch),
+            "patches": str(self.step * self.settings.batch * self.processes),
             "hours": f"{self.seconds / 3600:.2f}",
         }
         weights = Checkpoint(self.average.config, self.average.state_dict(), info=info)
-        checkpoint.save(self.folder / "weights.safetensors", weights.half(), overwrite=True)
+        checkpoint.save(self.folder / WEIGHTS, weights.half(), overwrite=True)
+        # The moments in half, and the average from the weights file, so that little has to be carried.
+        state = {f"network.{key}": value for key, value in self.network.state_dict().items()}
+        for index, moments in self.optimizer.state_dict()["state"].items():
+            for kind, value in moments.items():
+                state[f"optimizer.{index}.{kind}"] = value.bfloat16() if value.dim() else value
+        save_state(self.folder, state, {"step": self.step, "seconds": self.seconds})
+
+    def draw_curve(self) -> Path:
+        """Draw the run's log as `curve.png` in its folder. Raises OutputError without matplotlib."""
+        draw_curve(self.folder / "log.jsonl", self.folder / "curve.png")
+        return self.folder / "curve.png"
 
     def _resume(self) -> None:
         """Go on with the run in the folder, if there is one. Raises UsageError where it is damaged or does not fit."""
-        if not (self.folder / "run.json").is_file():
-            return
         try:
-            self._load()
-        except (ValueError, KeyError, RuntimeError, OSError, SafetensorError) as error:
+            saved = load_state(self.folder)
+            if saved is None:
+                return
+            state, record = saved
+            self.step, self.seconds = record["step"], record["seconds"]
+            prefix = "network."
+            self.network.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+            self.average.load_state_dict(checkpoint.load(self.folder / WEIGHTS).state)
+            moments: dict[int, dict[str, Tensor]] = {}
+            for key, value in state.items():
+                if key.startswith("optimizer."):
+                    _, index, kind = key.split(".")
+                    moments.setdefault(int(index), {})[kind] = value.float()
+            groups = self.optimizer.state_dict()["param_groups"]
+            self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        except (ValueError, KeyError, RuntimeError, OSError, SafetensorError, SpikeReconError) as error:
             raise UsageError(
                 f"{self.folder}: the run there is damaged or of another network: give another folder, or its settings"
             ) from error
-
-    def _load(self) -> None:
-        record = self.folder / "run.json"
-        saved = json.loads(record.read_text())
-        self.step, self.seconds = saved["step"], saved["seconds"]
-        state: dict[str, Tensor] = {}
-        for part in sorted(self.folder.glob("state-*.safetensors")):
-            state |= load_file(part)
-        for name in ("network", "average"):
-            own = {k.removeprefix(name + "."): v for k, v in state.items() if k.startswith(name + ".")}
-            getattr(self, name).load_state_dict(own)
-        moments: dict[int, dict[str, Tensor]] = {}
-        for key, value in state.items():
-            if key.startswith("optimizer."):
-                _, index, kind = key.split(".")
-                moments.setdefault(int(index), {})[kind] = value
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
