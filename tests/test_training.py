@@ -43,7 +43,7 @@ def pictures(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def textures(pictures) -> Textures:
-    return Textures.load(find_pictures([pictures]), drawn_shapes=9)
+    return Textures.load(find_pictures([pictures]), drawn=9)
 
 
 def test_spikes_count_the_light_of_their_patch(textures):

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from spikerecon.errors import UsageError
@@ -52,8 +52,11 @@ class Textures:
     own: Tensor
 
     @classmethod
-    def load(cls, paths: Iterable[Path], *, seed: int = 0, drawn_shapes: int = 300) -> Textures:
-        """Cut pictures into tiles; files with transparency become foreground shapes, joined by drawn ones."""
+    def load(cls, paths: Iterable[Path], *, seed: int = 0, drawn: int = 300) -> Textures:
+        """Cut pictures into tiles; files with transparency become foreground shapes.
+
+        They are joined by as many `drawn` shapes, and half as many drawn pictures of text and repeated patterns.
+        """
         rng = np.random.default_rng(seed)
         pictures, shapes, own = [], [], []
         for path in paths:
@@ -69,9 +72,10 @@ class Textures:
                 pictures.append(_picture_tile(grey, rng))
         if not pictures:
             raise UsageError("no opaque pictures to train on: all given ones are cutouts")
-        for i in range(drawn_shapes):
-            drawn = _draw_shape(i, rng)
-            shapes.append(np.stack([np.zeros_like(drawn), drawn]))
+        pictures += [_draw_pattern(i, rng) for i in range(drawn // 2)]
+        for i in range(drawn):
+            shape = _draw_shape(i, rng)
+            shapes.append(np.stack([np.zeros_like(shape), shape]))
             own.append(False)
         return cls(
             torch.from_numpy(np.stack(pictures)),
@@ -101,6 +105,26 @@ def _cutout_tile(cutout: Image.Image, rng: np.random.Generator) -> np.ndarray:
     tile = Image.new("LA", (TILE, TILE))
     tile.paste(cutout.resize(size, Image.Resampling.LANCZOS), ((TILE - size[0]) // 2, (TILE - size[1]) // 2))
     return np.moveaxis(np.asarray(tile), -1, 0).copy()
+
+
+def _draw_pattern(kind: int, rng: np.random.Generator) -> np.ndarray:
+    """A tile of text, stripes, checks or dots in two greys: sharp edges, and what repeats itself."""
+    dark, light = sorted(rng.integers(0, 256, 2).tolist())
+    if kind % 2 == 0:
+        tile = Image.new("L", (TILE, TILE), light)
+        draw, size = ImageDraw.Draw(tile), int(rng.integers(12, 60))
+        font = ImageFont.load_default(size)
+        for top in range(0, TILE, int(1.3 * size)):
+            letters = "".join(chr(code) for code in rng.integers(33, 127, 60))
+            draw.text((-int(rng.integers(0, size)), top), letters, fill=dark, font=font)
+        return np.asarray(tile)
+    y, x = np.mgrid[:TILE, :TILE].astype(np.float32)
+    period, turn = rng.uniform(5, 50), rng.uniform(0, np.pi)
+    u = np.sin((x * np.cos(turn) + y * np.sin(turn)) * 2 * np.pi / period)
+    v = np.sin((y * np.cos(turn) - x * np.sin(turn)) * 2 * np.pi / (period * rng.uniform(0.5, 2)))
+    wave = (u, u * v, np.minimum(u, v))[kind // 2 % 3]
+    edge = np.clip(wave * period / 4 + 0.5, 0, 1)  # about a pixel wide
+    return (dark + (light - dark) * edge).astype(np.uint8)
 
 
 def _draw_shape(kind: int, rng: np.random.Generator) -> np.ndarray:
@@ -183,7 +207,10 @@ class SceneMaker:
         spin = self._uniform(batch, low=-1, high=1)
         spin = spin.sign() * torch.where(turning, 0.03 * spin.abs() ** 1.5, 0.003 * spin.abs() ** 2)
         zoom = 0.004 * self._uniform(batch, low=-1, high=1) ** 3
-        scale = torch.exp(self._uniform(batch, low=-0.35, high=0.25))
+        # More than one texture pixel under each patch pixel keeps the finest detail sharp.
+        scale = torch.exp(self._uniform(batch, low=-0.1, high=0.8))
+        tilt = 0.4 * self._uniform(batch, 2, low=-1, high=1) ** 3
+        tilting = 0.003 * self._uniform(batch, 2, low=-1, high=1) ** 3
         angle = self._uniform(batch, high=2 * math.pi)
         origin = torch.zeros(batch, 2, device=self.device) if foreground else self._uniform(batch, 2, low=-60, high=60)
 
@@ -194,6 +221,9 @@ class SceneMaker:
         cos, sin = (scales * angles.cos())[..., None, None], (scales * angles.sin())[..., None, None]
         x = self.pixels[0] - moved[..., 0, None, None]
         y = self.pixels[1] - moved[..., 1, None, None]
+        slope = (tilt[:, None] + tilting[:, None] * t[:, None]) / self.size
+        depth = 1 + slope[..., 0, None, None] * self.pixels[0] + slope[..., 1, None, None] * self.pixels[1]
+        x, y = x / depth, y / depth
         return torch.stack(
             [
                 cos * x - sin * y + origin[:, None, None, None, 0],
