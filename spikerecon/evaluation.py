@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from spikerecon.engine import Reconstructor
 from spikerecon.errors import RecordingError
 from spikerecon.metrics import psnr, ssim
 from spikerecon.recording import open_recording
+from spikerecon.video import to_uint
+
+HEADING = 14  # pixels of text over a picture of a sheet
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,9 @@ def load_sequences(path: str | os.PathLike[str]) -> list[TrueSequence]:
     return found
 
 
-def evaluate(engine: Reconstructor, sequences: Sequence[TrueSequence]) -> Evaluation:
+def evaluate(
+    engine: Reconstructor, sequences: Sequence[TrueSequence], on_score: Callable[[Score], None] | None = None
+) -> Evaluation:
     """Score a method. A prediction is rate / full-scale rate, clipped to [0, 1]. Raises what reading raises."""
     scores = []
     for sequence in sequences:
@@ -114,7 +119,41 @@ def evaluate(engine: Reconstructor, sequences: Sequence[TrueSequence]) -> Evalua
                 prediction = np.clip(frame.rate / sequence.full_scale_rate, 0, 1)
                 true = read_truth(file)
                 scores.append(Score(sequence.name, frame.center, psnr(prediction, true), ssim(prediction, true)))
+                if on_score:
+                    on_score(scores[-1])
     return Evaluation(tuple(scores))
+
+
+def sheet(engine: Reconstructor, sequences: Sequence[TrueSequence]) -> NDArray[np.uint8]:
+    """One row a sequence, at its middle centre: truth, TFP, the method, and its error four times as bright.
+
+    Returns a grey picture, uint8 (height, width), with a heading over every row.
+    """
+    tfp = Reconstructor("tfp", device=str(engine.device))
+    rows = []
+    for sequence in sequences:
+        middle = len(sequence.centers) // 2
+        true = read_truth(sequence.truth[middle])
+        pictures = [true]
+        with open_recording(sequence.path, layout="packed", size=(sequence.width, sequence.height)) as recording:
+            for each in (tfp, engine):
+                (frame,) = each.frames(recording, [sequence.centers[middle]])
+                pictures.append(np.clip(frame.rate / sequence.full_scale_rate, 0, 1))
+        found = pictures[-1]
+        pictures.append(np.clip(4 * np.abs(found - true), 0, 1))
+        names = ("truth", "tfp", f"{engine.method.name}, {psnr(found, true):.1f} dB", "error x4")
+        row = [_headed(picture, f"{sequence.name}: {name}") for picture, name in zip(pictures, names, strict=True)]
+        rows.append(np.concatenate(row, axis=1))
+    width = max(row.shape[1] for row in rows)
+    return np.concatenate([np.pad(row, ((0, 0), (0, width - row.shape[1]))) for row in rows])
+
+
+def _headed(picture: NDArray[np.float64], text: str) -> NDArray[np.uint8]:
+    height, width = picture.shape
+    image = Image.new("L", (width, height + HEADING))
+    image.paste(Image.fromarray(to_uint(picture)), (0, HEADING))
+    ImageDraw.Draw(image).text((3, 2), text, fill=255)
+    return np.asarray(image)
 
 
 def read_truth(path: Path) -> NDArray[np.float64]:

@@ -32,7 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "engine": ENGINE,
     "video": {"errors", "pipeline"},
     "simulate": {"errors", "recording"},
-    "evaluation": {*RECORDINGS, "engine", "methods", "metrics"},
+    "evaluation": {*RECORDINGS, "engine", "metrics", "video"},
     "benchmark": {"errors", "engine", "methods", "recording", "video"},
     "training": {*ENGINE, "classical", "engine", "metrics", "simulate", "training", "video"},
 }
