@@ -75,12 +75,13 @@ def command(
     except ValueError as error:
         raise UsageError(f"--width: {error}") from None
     settings = TrainSettings(steps=steps, batch=batch, patch=patch, rate=learning_rate, seed=seed)
+    chosen = pick_device(device)
     start = checkpoint.load(weights) if weights else None
     vgg = PerceptualLoss(perceptual) if perceptual else None
     textures = Textures.load(find_pictures(images), seed=seed)
-    with _process_group(pick_device(device)) as chosen:
+    with _process_group(chosen) as own:
         trainer = Trainer(
-            output, textures, config=config, settings=settings, start=start, perceptual=vgg, device=chosen
+            output, textures, config=config, settings=settings, start=start, perceptual=vgg, device=own
         )
         quiet = quiet or trainer.process > 0
         say(f"{output}: step {trainer.step} of {steps}, on {trainer.device}", quiet)
