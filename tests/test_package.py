@@ -25,7 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "classical": set(),
     "network": set(),
     "windows": {"errors"},
-    "recording": {"errors"},
+    "recording": {"errors", "recording"},
     "metrics": {"errors"},
     "checkpoint": {"errors", "network"},
     "methods": {"errors", "checkpoint", "classical", "network"},
