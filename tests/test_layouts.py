@@ -1,6 +1,8 @@
 """Layouts with trailers, folders of blocks, growing files: written, damaged, and read again."""
 
 import io
+import json
+import sys
 import threading
 import time
 import warnings
@@ -8,11 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import SMALL, Command, contents
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
+from spikerecon.cli.options import LAYOUTS
 from spikerecon.errors import OutputError, RecordingError, RecordingWarning, UsageError
 from spikerecon.recording import (
+    LAYOUT_NAMES,
     MIN_PLANES,
     WRITTEN_LAYOUTS,
     crop_rows,
@@ -320,6 +326,103 @@ def test_crop(data: st.DataObject):
 def test_parse_crop_refuses(text: str):
     with pytest.raises(UsageError, match="crop"):
         parse_crop(text, 8, 8)
+
+
+# The commands
+
+
+def test_repack_gives_packed_bytes_back(spikerecon: Command, small_file: Path):
+    spikerecon("repack", small_file, "-o", "again.dat", *SMALL)
+    assert Path("again.dat").read_bytes() == small_file.read_bytes()
+    spikerecon("repack", "-", "-o", "piped.dat", *SMALL, input=small_file.read_bytes())
+    assert Path("piped.dat").read_bytes() == small_file.read_bytes()
+
+
+@pytest.mark.parametrize("layout", WRITTEN_LAYOUTS)
+def test_repack_from_every_layout(spikerecon: Command, layout: str):
+    size = ("--size", "1000x1000" if layout == "raw1000" else "400x250")
+    for name, stored in (("stored", layout), ("packed", "packed")):
+        spikerecon("simulate", "pan", "-o", name, "--layout", stored, "--planes", 60, *size)
+    spikerecon("repack", "stored", "-o", "again", "--layout", layout, *size)
+    assert Path("again").read_bytes() == Path("packed").read_bytes()
+
+
+def test_repack_of_a_part(spikerecon: Command, small_file: Path):
+    words = ("--start", 10, "--end", "2ms", "--crop", "13,8,32,24")
+    result = spikerecon("repack", small_file, "-o", "part.dat", *SMALL, *words)
+    assert "part.dat: 32x24, 70 planes, packed" in result.stderr
+    whole, _ = read_all(small_file, size=(64, 48))
+    part, _ = read_all(Path("part.dat"), size=(32, 24))
+    assert (unpack(part, 32) == unpack(whole, 64)[10:80, 8:32, 13:45]).all()
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (("--crop", "60,0,8,8"), "crop '60,0,8,8' reaches beyond a picture of 64x48"),
+        (("--crop", "0,0,3,3"), "3x3 does not fill whole bytes"),
+        (("--end", 101), "end 101 is out of range: this recording has 100 planes"),
+        (("--start", 100), "planes 100 to 100 are no range"),
+    ],
+)
+def test_repack_refuses(spikerecon: Command, small_file: Path, words: tuple[object, ...], wanted: str):
+    result = spikerecon("repack", small_file, "-o", "r.dat", *SMALL, *words, status=2)
+    assert wanted in result.stderr
+    assert not Path("r.dat").exists()
+
+
+def test_repack_does_not_write_over_what_it_reads(spikerecon: Command, small_file: Path):
+    before = small_file.read_bytes()
+    result = spikerecon("repack", small_file, "-o", small_file, "-y", *SMALL, status=1)
+    assert "is the recording to read" in result.stderr
+    assert small_file.read_bytes() == before
+
+
+def test_simulate_raw1000_with_truth(spikerecon: Command):
+    spikerecon("simulate", "pan", "-o", "raw.dat", "--layout", "raw1000", "--planes", 60, "--truth", "true")
+    told = json.loads(spikerecon("info", "raw.dat", "--json").stdout)
+    assert (told["layout"], told["width"], told["height"], told["planes"]) == ("raw1000", 1000, 1000, 60)
+    (entry,) = json.loads(Path("true/sequences.json").read_text())
+    assert entry["layout"] == "raw1000"
+    assert "mean" in spikerecon("evaluate", "true/sequences.json", "--method", "tfp").stdout
+
+
+def test_the_command_line_knows_all_layouts():
+    assert LAYOUTS == LAYOUT_NAMES
+    assert set(LAYOUTS[1:]) == set(WRITTEN_LAYOUTS)
+
+
+def test_info_draws(spikerecon: Command, small_file: Path, monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("matplotlib")
+    spikerecon("info", small_file, *SMALL, "--plot", "r.png")
+    with Image.open("r.png") as picture:
+        assert picture.size == (1320, 840)
+        assert len(np.unique(np.asarray(picture.convert("L")))) > 50
+    assert [path.name for path in Path().iterdir()] == ["r.png"]
+    refused = spikerecon("info", small_file, *SMALL, "--plot", "r.png", status=1)
+    assert "r.png: exists already" in refused.stderr
+    spikerecon("info", small_file, *SMALL, "--plot", "r.png", "-y")
+    refused = spikerecon("info", "-", *SMALL, "--plot", "s.png", input=small_file.read_bytes(), status=2)
+    assert "a stream can be read once only" in refused.stderr
+    for name, wanted in (("r.pdf", "is a .png file"), ("none/r.png", "cannot be written")):
+        assert wanted in spikerecon("info", small_file, *SMALL, "--plot", name, status=1).stderr
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    refused = spikerecon("info", small_file, *SMALL, "--plot", "t.png", status=1)
+    assert refused.stderr == "error: a plot needs matplotlib: pip install 'spikerecon[plot]'\n"
+
+
+def test_convert_follows(spikerecon: Command, small_file: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("spikerecon.cli.convert.FOLLOW_SECONDS", 0.5)
+    data = small_file.read_bytes()
+    path = saved(Path("r.dat").absolute(), data[: 70 * 384])
+    writer = threading.Timer(0.3, lambda: path.write_bytes(data))
+    writer.start()
+    words = ("--method", "tfp", "--gain", 1.5, "--step", 10, *SMALL)
+    result = spikerecon("convert", path, "-o", "followed", "--follow", *words)
+    assert "64x48, still growing (packed)" in result.stderr
+    writer.join()
+    spikerecon("convert", small_file, "-o", "whole", *words)
+    assert contents(Path("followed")) == contents(Path("whole"))
 
 
 # Growing files
