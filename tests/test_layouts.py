@@ -185,14 +185,32 @@ def test_raw1000_with_a_broken_end_and_a_gap(tmp_path: Path, raw: bytes, rows: n
     assert notes[0] == "plane 10: rows 0-2 are missing or damaged, and left dark"
 
 
+def test_raw1000_with_a_broken_start(tmp_path: Path, raw: bytes, rows: np.ndarray):
+    found, _ = read_all(saved(tmp_path / "r.dat", bytes(4 * PLANE) + raw[4 * PLANE :]))
+    assert not found[:4].any()
+    assert (found[4:] == rows[4:]).all()
+
+
+def test_raw1000_with_rows_put_in(tmp_path: Path, raw: bytes, rows: np.ndarray):
+    """Bytes too many are like a plane that ends early: nothing comes to stand in a wrong row."""
+    data = raw[: 10 * PLANE + 7 * ROW] + bytes(3 * ROW + 5) + raw[10 * PLANE + 7 * ROW :]
+    found, notes = read_all(saved(tmp_path / "r.dat", data))
+    assert len(found) == 64
+    assert (found[:10] == rows[:10]).all()
+    assert (found[10, :7] == rows[10, :7]).all()
+    assert (found[11, 8:] == rows[10, 8:]).all()
+    assert (found[12:] == rows[11:]).all()
+    assert len(notes) == 2
+
+
 # 2000x1000
 
 
 @pytest.mark.parametrize(("size", "planes"), [((2000, 1000), 60), ((1000, 1000), 120), ((400, 250), 1200)])
 def test_sizes_whose_planes_fill_each_other(tmp_path: Path, size: tuple[int, int], planes: int):
     """15,000,000 bytes are all of these; the content tells."""
-    rows = np.concatenate(list(simulate(make_scene("pan", *size), planes=20)))
-    write_packed(tmp_path / "r.dat", [rows] * (planes // 20), size[0])
+    rows = np.concatenate(list(simulate(make_scene("pan", *size), planes=6)))
+    write_packed(tmp_path / "r.dat", [rows] * (planes // 6), size[0])
     assert (tmp_path / "r.dat").stat().st_size == 15_000_000
     with open_recording(tmp_path / "r.dat") as recording:
         assert (recording.width, recording.height, recording.planes) == (*size, planes)
@@ -215,7 +233,7 @@ def test_spikelink_is_in_the_order_of_numbers(tmp_path: Path):
     (tmp_path / "r" / "0" / "notes.txt").write_text("not a block")
     with open_recording(tmp_path / "r", size=(64, 48)) as recording:
         assert (recording.layout, recording.planes, recording.flip) == ("spikelink", 130, True)
-        assert recording.why.startswith("a SpikeLink folder of 13 blocks, 5 to 17; planes are 64x48 packed")
+        assert recording.why.startswith("a SpikeLink folder of 13 blocks, 5 to 17: layout")
         assert (recording.read(0, 130) == rows).all()
         for start, stop in ((0, 1), (9, 11), (5, 75), (129, 200)):
             assert (recording.read(start, stop) == rows[start:stop]).all()
@@ -340,10 +358,10 @@ def test_repack_gives_packed_bytes_back(spikerecon: Command, small_file: Path):
 
 @pytest.mark.parametrize("layout", WRITTEN_LAYOUTS)
 def test_repack_from_every_layout(spikerecon: Command, layout: str):
-    size = ("--size", "1000x1000" if layout == "raw1000" else "400x250")
+    width, height = SIZES.get(layout, (64, 48))
     for name, stored in (("stored", layout), ("packed", "packed")):
-        spikerecon("simulate", "pan", "-o", name, "--layout", stored, "--planes", 60, *size)
-    spikerecon("repack", "stored", "-o", "again", "--layout", layout, *size)
+        write_recording(name, [noise(width, height)], width, layout=stored)
+    spikerecon("repack", "stored", "-o", "again", "--layout", layout, "--size", f"{width}x{height}")
     assert Path("again").read_bytes() == Path("packed").read_bytes()
 
 
@@ -378,12 +396,17 @@ def test_repack_does_not_write_over_what_it_reads(spikerecon: Command, small_fil
     assert small_file.read_bytes() == before
 
 
-def test_simulate_raw1000_with_truth(spikerecon: Command):
-    spikerecon("simulate", "pan", "-o", "raw.dat", "--layout", "raw1000", "--planes", 60, "--truth", "true")
+def test_simulate_raw1000(spikerecon: Command):
+    spikerecon("simulate", "pan", "-o", "raw.dat", "--layout", "raw1000", "--planes", 60)
     told = json.loads(spikerecon("info", "raw.dat", "--json").stdout)
     assert (told["layout"], told["width"], told["height"], told["planes"]) == ("raw1000", 1000, 1000, 60)
+
+
+def test_evaluate_knows_the_layout_of_what_was_simulated(spikerecon: Command):
+    words = ("--size", "64x48", "--planes", 60, "--truth", "true")
+    spikerecon("simulate", "pan", "-o", "r.npz", "--layout", "npz", *words)
     (entry,) = json.loads(Path("true/sequences.json").read_text())
-    assert entry["layout"] == "raw1000"
+    assert entry["layout"] == "npz"
     assert "mean" in spikerecon("evaluate", "true/sequences.json", "--method", "tfp").stdout
 
 

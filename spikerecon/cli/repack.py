@@ -35,7 +35,7 @@ def command(path: str, output: str, crop: str | None, source: InputOptions, over
     spikerecon repack capture -o capture.dat
     spikerecon repack capture.dat -o part.dat --start 1s --end 1.5s --crop 100,50,200,150
     """
-    from spikerecon.recording import parse_crop, write_packed
+    from spikerecon.recording import MIN_PLANES, parse_crop, write_packed
 
     start, end = source.span()
     if path != "-" and Path(output).exists() and Path(path).exists() and Path(output).samefile(path):
@@ -54,6 +54,8 @@ def command(path: str, output: str, crop: str | None, source: InputOptions, over
         with progress(total, step=1, planes_per_second=source.rate, quiet=quiet, unit="planes") as shown:
             chunks = _chunks(recording, start, end, part, shown.update)
             written = write_packed(output, chunks, width, overwrite=overwrite)
+    if written < MIN_PLANES:
+        say(f"note: {output} holds fewer than the {MIN_PLANES} planes that other commands need", quiet)
     say(f"{output}: {width}x{height}, {written} planes, packed", quiet)
 
 

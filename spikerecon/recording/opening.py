@@ -114,8 +114,7 @@ def open_recording(
     flip: bool | None = None,
     follow: float | None = None,
 ) -> Recording:
-    """Opens a recording: a file, a SpikeLink folder, `-` for standard input, or an open binary stream (as are named
-    pipes).
+    """Opens a recording: a file or folder, `-` for standard input, or an open binary stream (as are named pipes).
 
     `layout` is one of `LAYOUT_NAMES`, `size` is (width, height) in pixels, and `flip` says whether stored
     rows are turned upside down; None is what the layout says: yes for `packed` and `row-headers`, whose
@@ -229,7 +228,7 @@ def _open_store(
         raise RecordingError(f"{store.name}: is empty")
     name, why, doubt = layout, "", ""
     if isinstance(store, FolderStore):
-        name, why = "spikelink", f"{store.about}; "
+        name, why = "spikelink", f"{store.about}: "
         layout = "auto" if layout == "spikelink" else layout
     source: StoredSource | None = _raw_source(store, layout, size)
     if isinstance(source, raw1000.RawSource):
@@ -243,7 +242,6 @@ def _open_store(
         )
         if isinstance(store, FolderStore):
             store.settle(geometry.plane_bytes)
-            found = f"planes are {geometry}: {found}"
         settled, size, upside_down, why = geometry.layout.name, geometry.size, geometry.layout.flip, why + found
         source = PlainSource(store, geometry)
     if flip is not None:

@@ -125,8 +125,8 @@ class RawSource(StoredSource):
         self._number = np.full(4096, -HALF_ROWS, np.int16)
         self._number[trailers] = np.arange(HALF_ROWS, dtype=np.int16)
         self._reported: set[int] = set()
-        place = self._locate(0, store.size)
-        assert place is not None  # where trailers were learnt there are some
+        everywhere = (self._locate(start, store.size) for start in range(0, store.size, PLANE_BYTES))
+        place = next(place for place in everywhere if place)  # where trailers were learnt there are some
         self.first_byte = (place.offset - place.phase) % PLANE_BYTES
         self._last = place
         self._runs = [_Run(0, store.size, 0)]
