@@ -340,7 +340,7 @@ def test_crop(data: st.DataObject):
     assert (crop_rows(rows, crop) == pack(expected)).all()
 
 
-@pytest.mark.parametrize("text", ["", "1,2,3", "0,0,0,5", "0,0,9,1", "-1,0,2,2", "1,1,8,1", "0,0,2.5,2"])
+@pytest.mark.parametrize("text", ["", "1,2,3", "0,0,0,5", "0,0,8,00", "0,0,9,1", "-1,0,2,2", "1,1,8,1", "0,0,2.5,2"])
 def test_parse_crop_refuses(text: str):
     with pytest.raises(UsageError, match="crop"):
         parse_crop(text, 8, 8)

@@ -74,7 +74,7 @@ def parse_crop(text: str, width: int, height: int) -> Crop:
     Raises UsageError.
     """
     match = re.fullmatch(r"(\d+),(\d+),(\d+),(\d+)", re.sub(r"\s", "", text), re.ASCII)
-    if not match or "0" in (match[3], match[4]):
+    if not match or 0 in (int(match[3]), int(match[4])):
         raise UsageError(f"crop {text!r} is not LEFT,TOP,WIDTH,HEIGHT in pixels, such as 100,50,200,100")
     left, top, across, down = (int(number) for number in match.groups())
     if left + across > width or top + down > height:
