@@ -33,6 +33,7 @@ class TrueSequence:
     full_scale_rate: float
     centers: tuple[int, ...]
     truth: tuple[Path, ...]
+    layout: str = "packed"
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ def load_sequences(path: str | os.PathLike[str]) -> list[TrueSequence]:
                 full_scale_rate=float(entry["full_scale_rate"]),
                 centers=tuple(map(int, entry["centers"])),
                 truth=tuple(path.parent / name for name in entry["truth"]),
+                layout=str(entry.get("layout", "packed")),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise RecordingError(f"{path}: entry {number} is no sequence: {error!r}") from None
@@ -113,7 +115,7 @@ def evaluate(
     scores = []
     for sequence in sequences:
         size = (sequence.width, sequence.height)
-        with open_recording(sequence.path, layout="packed", size=size) as recording:
+        with open_recording(sequence.path, layout=sequence.layout, size=size) as recording:
             frames = engine.frames(recording, sequence.centers)
             for frame, file in zip(frames, sequence.truth, strict=True):
                 prediction = np.clip(frame.rate / sequence.full_scale_rate, 0, 1)
@@ -135,7 +137,8 @@ def sheet(engine: Reconstructor, sequences: Sequence[TrueSequence]) -> NDArray[n
         middle = len(sequence.centers) // 2
         true = read_truth(sequence.truth[middle])
         pictures = [true]
-        with open_recording(sequence.path, layout="packed", size=(sequence.width, sequence.height)) as recording:
+        size = (sequence.width, sequence.height)
+        with open_recording(sequence.path, layout=sequence.layout, size=size) as recording:
             for each in (tfp, engine):
                 (frame,) = each.frames(recording, [sequence.centers[middle]])
                 pictures.append(np.clip(frame.rate / sequence.full_scale_rate, 0, 1))

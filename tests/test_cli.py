@@ -19,7 +19,7 @@ from spikerecon.simulate import make_scene, truth
 from spikerecon.video import read_video
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "shared" / "official_checkpoint"
-COMMANDS = ["convert", "frames", "bench", "info", "simulate", "evaluate", "train", "weights"]
+COMMANDS = ["convert", "frames", "bench", "info", "repack", "simulate", "evaluate", "train", "weights"]
 TFP = ("--method", "tfp", "--gain", 1.5)
 
 

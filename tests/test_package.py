@@ -25,8 +25,9 @@ ALLOWED: dict[str, set[str]] = {
     "classical": set(),
     "network": set(),
     "windows": {"errors"},
-    "recording": {"errors"},
+    "recording": {"errors", "recording"},
     "metrics": {"errors"},
+    "plot": {"errors", "recording"},
     "checkpoint": {"errors", "network"},
     "methods": {"errors", "checkpoint", "classical", "network"},
     "engine": ENGINE,
@@ -37,7 +38,7 @@ ALLOWED: dict[str, set[str]] = {
     "training": {*ENGINE, "classical", "engine", "metrics", "simulate", "training", "video"},
 }
 EVERYTHING = {*ALLOWED, "cli"}
-NO_TORCH = ["errors", "windows", "recording", "video", "simulate", "metrics", "pipeline", "cli"]
+NO_TORCH = ["errors", "windows", "recording", "video", "simulate", "metrics", "pipeline", "plot", "cli"]
 
 MODULES = {str(path.relative_to(PACKAGE).with_suffix("")).replace(os.sep, "."): path for path in PACKAGE.rglob("*.py")}
 

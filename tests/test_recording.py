@@ -302,7 +302,7 @@ def test_a_damaged_npz(tmp_path, damage):
 
 def test_options_that_make_no_sense(tmp_path):
     path = saved(tmp_path, packed(scene(400, 250, 60)))
-    with pytest.raises(UsageError, match="unknown layout 'avi': take one of auto, packed, row-headers, npz"):
+    with pytest.raises(UsageError, match="unknown layout 'avi': take one of auto, packed, row-headers, raw1000, npz"):
         open_recording(path, layout="avi")
     with pytest.raises(UsageError, match="5x5 does not fill whole bytes"):
         open_recording(path, size=(5, 5))
@@ -481,7 +481,7 @@ def test_a_file_that_shrinks(tmp_path):
 def test_what_is_imported():
     code = "import sys, spikerecon.recording, spikerecon.windows; print('torch' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
-    assert module.LAYOUT_NAMES == ("auto", "packed", "row-headers", "npz")
+    assert module.LAYOUT_NAMES == ("auto", "packed", "row-headers", "raw1000", "npz", "spikelink")
 
 
 # Recordings that this package did not write

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from spikerecon import __version__
-from spikerecon.cli import bench, convert, evaluate, frames, info, simulate, train, weights
+from spikerecon.cli import bench, convert, evaluate, frames, info, repack, simulate, train, weights
 from spikerecon.errors import RecordingWarning, SpikeReconError, UsageError
 
 
@@ -100,5 +100,5 @@ def main() -> None:
     """
 
 
-for module in (convert, frames, bench, info, simulate, evaluate, train, weights):
+for module in (convert, frames, bench, info, repack, simulate, evaluate, train, weights):
     main.add_command(module.command)

@@ -19,10 +19,10 @@ LINE_EVERY = 10.0  # seconds between progress lines where there is no terminal
 
 
 class Progress:
-    """How far the work is, with frames a second and, where `planes_per_second` is given, the real-time factor."""
+    """How far the work is, with frames (or another `unit`) a second and the real-time factor."""
 
-    def __init__(self, total: int | None, step: int, planes_per_second: float) -> None:
-        self.total = total
+    def __init__(self, total: int | None, step: int, planes_per_second: float, unit: str = "frames") -> None:
+        self.total, self.unit = total, unit
         self._real_time = step / planes_per_second
         self._began = self._said = time.monotonic()
         self.done = 0
@@ -30,7 +30,7 @@ class Progress:
     def text(self) -> str:
         """Speed so far: "12.3 frames/s, 0.006x real time"."""
         speed = self.done / max(time.monotonic() - self._began, 1e-9)
-        return f"{speed:.3g} frames/s, {speed * self._real_time:.2g}x real time"
+        return f"{speed:.3g} {self.unit}/s, {speed * self._real_time:.2g}x real time"
 
     def update(self, done: int) -> None:
         self.done = done
@@ -41,16 +41,16 @@ class Progress:
         left = ""
         if self.total:
             left = f", {(self.total - done) * (now - self._began) / done:.0f} s left"
-        click.echo(f"{done}{f'/{self.total}' if self.total else ''} frames, {self.text()}{left}", err=True)
+        click.echo(f"{done}{f'/{self.total}' if self.total else ''} {self.unit}, {self.text()}{left}", err=True)
 
 
 class _Bar(Progress):
-    def __init__(self, total: int | None, step: int, planes_per_second: float) -> None:
+    def __init__(self, total: int | None, step: int, planes_per_second: float, unit: str = "frames") -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as RichProgress
 
-        super().__init__(total, step, planes_per_second)
+        super().__init__(total, step, planes_per_second, unit)
         self._bar = RichProgress(
             BarColumn(),
             MofNCompleteColumn(),
@@ -71,20 +71,22 @@ class _Bar(Progress):
 
 
 @contextmanager
-def progress(total: int | None, *, step: int, planes_per_second: float, quiet: bool) -> Iterator[Progress]:
+def progress(
+    total: int | None, *, step: int, planes_per_second: float, quiet: bool, unit: str = "frames"
+) -> Iterator[Progress]:
     """A bar on a terminal, a line every ten seconds elsewhere, nothing where `quiet`."""
     if quiet:
-        shown = Progress(total, step, planes_per_second)
+        shown = Progress(total, step, planes_per_second, unit)
         shown.update = lambda done: setattr(shown, "done", done)  # type: ignore[method-assign]
         yield shown
     elif sys.stderr.isatty():
-        bar = _Bar(total, step, planes_per_second)
+        bar = _Bar(total, step, planes_per_second, unit)
         try:
             yield bar
         finally:
             bar.stop()
     else:
-        yield Progress(total, step, planes_per_second)
+        yield Progress(total, step, planes_per_second, unit)
 
 
 def say(text: str, quiet: bool = False) -> None:

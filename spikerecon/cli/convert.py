@@ -23,6 +23,8 @@ from spikerecon.cli.options import (
 )
 from spikerecon.errors import SpikeReconError, UsageError
 
+FOLLOW_SECONDS = 5.0
+
 
 @click.command("convert")
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
@@ -35,6 +37,11 @@ from spikerecon.errors import SpikeReconError, UsageError
 @click.option("--codec", type=click.Choice(["h264", "h264-lossless", "ffv1"]), default="h264", show_default=True)
 @click.option("--crf", type=float, default=18, show_default=True, help="H.264 quality: 0 lossless, 51 worst.")
 @overwrite_option
+@click.option(
+    "--follow",
+    is_flag=True,
+    help=f"INPUT is still being written: go on until it has not grown for {FOLLOW_SECONDS:g} s.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")
 @json_option
 @quiet_option
@@ -49,6 +56,7 @@ def command(
     codec: str,
     crf: float,
     overwrite: bool,
+    follow: bool,
     dry_run: bool,
     as_json: bool,
     quiet: bool,
@@ -72,7 +80,7 @@ def command(
     results, failed = [], 0
     for path, target in zip(inputs, targets, strict=True):
         try:
-            results.append(_convert(path, target, source, run, step, picture, writing, dry_run, quiet))
+            results.append(_convert(path, target, source, run, step, picture, writing, follow, dry_run, quiet))
         except SpikeReconError as error:
             if len(inputs) == 1:
                 raise
@@ -92,6 +100,7 @@ def _convert(
     step: int,
     picture: PictureOptions,
     writing: dict[str, Any],
+    follow: bool,
     dry_run: bool,
     quiet: bool,
 ) -> dict[str, Any]:
@@ -99,13 +108,15 @@ def _convert(
 
     writing = {**writing, "bit_depth": int(picture.bit_depth)}
     checked = video.check_output(target, **writing)
-    with source.open(path) as recording:
+    with source.open(path, follow=FOLLOW_SECONDS if follow else None) as recording:
         start, end = source.span()
         engine = run.reconstructor(recording, start, end)
         centers = engine.centers(recording, start=start, end=end, step=step)
         levels = picture.levels(recording, start, end)
         total = len(centers) if recording.planes is not None or end is not None else None
-        length = f"{recording.planes} planes" if recording.planes is not None else "a stream"
+        length = (
+            f"{recording.planes} planes" if recording.planes is not None else "still growing" if follow else "a stream"
+        )
         say(f"{recording.name}: {recording.width}x{recording.height}, {length} ({recording.layout})", quiet)
         say(rates_text(source.rate, step, checked.fps), quiet)
         say(f"{engine.about}, gain {levels['gain']:.4g}", quiet)

@@ -8,24 +8,36 @@ from typing import Any
 import click
 
 from spikerecon.cli.console import write_json
-from spikerecon.cli.options import InputOptions, input_options, json_option
+from spikerecon.cli.options import InputOptions, input_options, json_option, overwrite_option
+from spikerecon.errors import UsageError
 
 
 @click.command("info")
 @click.argument("path", metavar="INPUT")
 @input_options
+@click.option("--plot", metavar="FILE.png", help="Draw mean rates, their histogram, and the rate over time.")
+@overwrite_option
 @json_option
-def command(path: str, source: InputOptions, as_json: bool) -> None:
+def command(path: str, source: InputOptions, plot: str | None, overwrite: bool, as_json: bool) -> None:
     """Say what a recording is: layout, size, duration, firing rates, trouble spots.
 
     \b
     spikerecon info fan.dat
+    spikerecon info fan.dat --plot fan.png
     spikerecon info capture.dat --size 640x360 --json
     """
+    from spikerecon.plot import check_plot, draw_recording
     from spikerecon.recording import rate_map, rate_summary
 
+    if plot:
+        check_plot(plot, overwrite=overwrite)
     with source.open(path) as recording:
-        rates = rate_summary(rate_map(recording))
+        if plot and recording.planes is None:
+            raise UsageError(f"{recording.name}: a stream can be read once only: --plot takes a file")
+        pixels = rate_map(recording)
+        if plot:
+            draw_recording(plot, recording, pixels, planes_per_second=source.rate, overwrite=overwrite)
+        rates = rate_summary(pixels)
         seconds = None if recording.planes is None else recording.planes / source.rate
         facts: dict[str, Any] = {
             "input": path,

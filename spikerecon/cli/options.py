@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from spikerecon.engine import Reconstructor
     from spikerecon.recording import Recording
 
+LAYOUTS = ("auto", "packed", "row-headers", "raw1000", "npz", "spikelink")  # written out: --help needs no numpy
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -47,13 +49,13 @@ class InputOptions:
     start: str
     end: str | None
 
-    def open(self, path: str) -> Recording:
+    def open(self, path: str, follow: float | None = None) -> Recording:
         from spikerecon.recording import open_recording, parse_size
 
         if not 0 < self.rate < math.inf:
             raise UsageError(f"rate {self.rate:g} is not a number of planes a second")
         size = parse_size(self.size) if self.size else None
-        return open_recording(path, layout=self.layout, size=size, flip=self.flip)
+        return open_recording(path, layout=self.layout, size=size, flip=self.flip, follow=follow)
 
     def span(self) -> tuple[int, int | None]:
         """First plane and the plane after the last one (None: to the end of the recording)."""
@@ -68,10 +70,10 @@ input_options = _packed(
     InputOptions,
     click.option(
         "--layout",
-        type=click.Choice(["auto", "packed", "row-headers", "npz"]),
+        type=click.Choice(LAYOUTS),
         default="auto",
         show_default=True,
-        help="How the file stores its planes.",
+        help="How planes are stored.",
     ),
     click.option("--size", metavar="WIDTHxHEIGHT", help="Pixels; needed where the file does not tell."),
     click.option("--flip/--no-flip", default=None, help="Turn pictures upside down. [default: what the layout says]"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from spikerecon.cli.console import say, write_json
-from spikerecon.cli.options import overwrite_option, quiet_option
+from spikerecon.cli.options import LAYOUTS, overwrite_option, quiet_option
 from spikerecon.errors import OutputError, RecordingError, UsageError
 
 if TYPE_CHECKING:
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", required=True, metavar="OUT.dat")
 @click.option("--planes", type=int, help="Planes to film. [default: 1000, or the whole video]")
 @click.option("--start", type=int, default=0, show_default=True, help="Plane of the scene to begin with.")
-@click.option("--size", metavar="WIDTHxHEIGHT", help="Of a built-in scene. [default: 400x250]")
+@click.option("--size", metavar="WIDTHxHEIGHT", help="Of a built-in scene. [default: 400x250, of raw1000 1000x1000]")
+@click.option(
+    "--layout", type=click.Choice(LAYOUTS[1:]), default="packed", show_default=True, help="How to store the planes."
+)
 @click.option(
     "--planes-per-frame",
     type=float,
@@ -48,6 +51,7 @@ def command(
     planes: int | None,
     start: int,
     size: str | None,
+    layout: str,
     planes_per_frame: float,
     full_scale_rate: float,
     noise: bool,
@@ -63,11 +67,14 @@ def command(
 
     \b
     spikerecon simulate fan -o fan.dat --planes 2000
+    spikerecon simulate pan -o raw.dat --layout raw1000 --planes 200
     spikerecon simulate race.mp4 -o race.dat --planes-per-frame 10 --noise --truth race
     """
-    from spikerecon.recording import write_packed
-    from spikerecon.simulate import SensorNoise, simulate
+    from spikerecon.recording import write_recording
+    from spikerecon.simulate import SCENES, SensorNoise, simulate
 
+    if size is None and layout == "raw1000" and source in SCENES:
+        size = "1000x1000"
     scene, planes = _scene(source, size, planes, start, planes_per_frame, seed)
     if Path(output).exists() and not overwrite:
         raise OutputError(f"{output}: exists already; give -y to replace it")
@@ -78,10 +85,10 @@ def command(
         if not centers:
             raise UsageError(f"{planes} planes hold no window of 60 to keep a true picture of")
         _check_truth(Path(truth), overwrite)
-    written = write_packed(output, chunks, scene.width, overwrite=overwrite)
+    written = write_recording(output, chunks, scene.width, layout=layout, overwrite=overwrite)
     if truth is not None:
         described = {"planes": planes, "full_scale_rate": full_scale_rate, "noise": sensor}
-        _write_truth(Path(truth), Path(output), scene, centers, start, described, overwrite)
+        _write_truth(Path(truth), Path(output), layout, scene, centers, start, described, overwrite)
     say(f"{output}: {scene.width}x{scene.height}, {written} planes", quiet)
 
 
@@ -121,6 +128,7 @@ def _check_truth(folder: Path, overwrite: bool) -> None:
 def _write_truth(
     folder: Path,
     recording: Path,
+    layout: str,
     scene: Scene,
     centers: range,
     start: int,
@@ -135,6 +143,7 @@ def _write_truth(
 
     folder.mkdir(parents=True, exist_ok=True)
     entry = sequence_entry(recording, scene, centers, **described)
+    entry["layout"] = layout
     entry["file"] = os.path.relpath(recording, folder)
     for center, name in zip(centers, entry["truth"], strict=True):
         picture = to_uint(truth(scene, start + center), bit_depth=16)

@@ -1,0 +1,74 @@
+"""spikerecon repack"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from spikerecon.cli.console import progress, say
+from spikerecon.cli.options import InputOptions, input_options, overwrite_option, quiet_option
+from spikerecon.errors import OutputError, UsageError
+
+if TYPE_CHECKING:
+    from spikerecon.recording import Bytes, Crop, Recording
+
+CHUNK = 100  # planes at a time
+
+
+@click.command("repack")
+@click.argument("path", metavar="INPUT")
+@click.option("-o", "--output", required=True, metavar="OUT.dat")
+@click.option("--crop", metavar="X,Y,W,H", help="Keep W x H pixels from column X and row Y on.")
+@input_options
+@overwrite_option
+@quiet_option
+def command(path: str, output: str, crop: str | None, source: InputOptions, overwrite: bool, quiet: bool) -> None:
+    """Write a recording of any layout, or a part of it, as packed planes.
+
+    Nothing but pixels is kept, bottom row first, as in most published recordings. What is packed already comes out
+    byte by byte as it was.
+
+    \b
+    spikerecon repack capture -o capture.dat
+    spikerecon repack capture.dat -o part.dat --start 1s --end 1.5s --crop 100,50,200,150
+    """
+    from spikerecon.recording import MIN_PLANES, parse_crop, write_packed
+
+    start, end = source.span()
+    if path != "-" and Path(output).exists() and Path(path).exists() and Path(output).samefile(path):
+        raise OutputError(f"{output}: is the recording to read; give another name")
+    with source.open(path) as recording:
+        planes = recording.planes
+        if planes is not None:
+            if end is not None and end > planes:
+                raise UsageError(f"end {end} is out of range: this recording has {planes} planes")
+            end = planes if end is None else end
+        if end is not None and start >= end:
+            raise UsageError(f"planes {start} to {end} are no range; planes count from 0")
+        part = parse_crop(crop, recording.width, recording.height) if crop else None
+        width, height = part[2:] if part else (recording.width, recording.height)
+        total = None if end is None else end - start
+        with progress(total, step=1, planes_per_second=source.rate, quiet=quiet, unit="planes") as shown:
+            chunks = _chunks(recording, start, end, part, shown.update)
+            written = write_packed(output, chunks, width, overwrite=overwrite)
+    if written < MIN_PLANES:
+        say(f"note: {output} holds fewer than the {MIN_PLANES} planes that other commands need", quiet)
+    say(f"{output}: {width}x{height}, {written} planes, packed", quiet)
+
+
+def _chunks(
+    recording: Recording, start: int, end: int | None, crop: Crop | None, on_progress: Callable[[int], None]
+) -> Iterator[Bytes]:
+    from spikerecon.recording import crop_rows
+
+    first = start
+    while end is None or first < end:
+        rows = recording.read(first, first + CHUNK if end is None else min(first + CHUNK, end))
+        if not len(rows):
+            return
+        first += len(rows)
+        yield rows if crop is None else crop_rows(rows, crop)
+        on_progress(first - start)

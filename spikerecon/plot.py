@@ -1,0 +1,67 @@
+"""What a recording looks like at a glance, as one picture. Needs matplotlib, which is in the extra `plot`."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikerecon.errors import OutputError, UsageError
+from spikerecon.recording import Recording, rate_over_time
+
+
+def check_plot(target: str | Path, *, overwrite: bool = False) -> None:
+    """Raises OutputError if a picture of that name cannot be drawn: no matplotlib, or a file that is there."""
+    target = Path(target)
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise OutputError("a plot needs matplotlib: pip install 'spikerecon[plot]'") from None
+    if target.suffix.lower() != ".png":
+        raise OutputError(f"{target}: a plot is a .png file")
+    if target.is_dir() or not target.parent.is_dir():
+        raise OutputError(f"{target}: cannot be written: not a file in a folder that is there")
+    if target.exists() and not overwrite:
+        raise OutputError(f"{target}: exists already; choose another name or overwrite it (-y)")
+
+
+def draw_recording(
+    target: str | Path,
+    recording: Recording,
+    rates: NDArray[np.float32],
+    *,
+    planes_per_second: float,
+    overwrite: bool = False,
+) -> None:
+    """Draws the mean rate of each pixel (`rate_map`), a histogram of it, and the rate over time, as a PNG.
+
+    Raises UsageError for a stream, which can be read once only, and OutputError as `check_plot`.
+    """
+    if recording.planes is None:
+        raise UsageError(f"{recording.name}: a stream can be read once only: a plot takes a file")
+    check_plot(target, overwrite=overwrite)
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 7), layout="constrained")
+    axes = figure.subplot_mosaic([["map", "histogram"], ["time", "time"]], height_ratios=(3, 2))
+    white = float(np.percentile(rates, 99.5)) or 1.0
+    picture = axes["map"].imshow(rates, cmap="gray", vmin=0, vmax=white)
+    axes["map"].set_title(f"{Path(recording.name).name}: {recording.width}x{recording.height} {recording.layout}")
+    figure.colorbar(picture, ax=axes["map"], label="spikes a plane")
+    axes["histogram"].hist(rates.ravel(), bins=100, color="tab:gray", log=True)
+    axes["histogram"].set(xlabel="spikes a plane", ylabel="pixels")
+    when, mean = rate_over_time(recording)
+    axes["time"].plot(when * (1000 / planes_per_second), mean, color="tab:blue", linewidth=1)
+    axes["time"].set(
+        xlabel=f"ms at {planes_per_second:g} planes/s", ylabel="mean spikes a plane", ylim=(0, 1.15 * mean.max() or 1)
+    )
+    axes["time"].grid(alpha=0.3)
+    target = Path(target)
+    unfinished = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        figure.savefig(unfinished, format="png", dpi=120)
+        os.replace(unfinished, target)
+    except OSError as error:
+        raise OutputError(f"{target}: cannot be written: {error.strerror or error}") from error
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -1,0 +1,179 @@
+"""Where the bytes of a recording are: in one file, or in a folder of blocks that read as one file."""
+
+import os
+import re
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable
+from io import FileIO
+from itertools import accumulate
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import numpy as np
+
+from spikerecon.errors import RecordingError
+from spikerecon.recording.layouts import Bytes
+
+
+class Store(Protocol):
+    """Bytes that can be read anywhere. `size` is what was there at the last `refresh`."""
+
+    name: str
+    size: int
+
+    def refresh(self) -> None:
+        """Looks again how much is there."""
+
+    def read(self, start: int, stop: int) -> Bytes:
+        """Bytes [start, stop), uint8; start and stop lie in the store. Raises RecordingError if they are gone."""
+
+    def close(self) -> None: ...
+
+
+class FileStore:
+    """Plain reads at an offset, not a mapping: as cheap to open, and memory holds what is asked for.
+
+    Mapped pages count in the peak memory of the process, which then grows with the length of the recording,
+    and a file cut off under a mapping kills the process.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
+        self._file = opened(path)
+        self.refresh()
+
+    def refresh(self) -> None:
+        self.size = os.fstat(self._file.fileno()).st_size
+
+    def read(self, start: int, stop: int) -> Bytes:
+        found = np.empty(stop - start, np.uint8)
+        try:
+            self._file.seek(start)
+            read = fill(self._file, found)
+        except OSError as error:
+            raise RecordingError(f"{self.name}: cannot be read: {error.strerror}") from error
+        if read < found.size:
+            raise RecordingError(f"{self.name}: became shorter while it was read; copy it first")
+        return found
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class FolderStore:
+    """A SpikeLink folder, `<dir>/{0..3}/<n>.dat`: blocks of planes in the order of n over all four folders.
+
+    Missing blocks (numbers left out) read as zeros, as many as most blocks have bytes, so that what comes later keeps
+    its time. `notes` name them. Raises RecordingError where there are no blocks, where two have the same number, and
+    where more are missing than there are.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
+        self._path = path
+        self._unit = 1
+        self._open: tuple[Path, FileStore] | None = None
+        self.refresh()
+
+    def refresh(self) -> None:
+        self.notes: list[str] = []
+        found = _numbered(self._path)
+        if not found:
+            raise RecordingError(f"{self.name}: is a folder, but not of SpikeLink: no block like 0/0.dat is in it")
+        numbers = sorted(found)
+        missing = numbers[-1] - numbers[0] + 1 - len(numbers)
+        if missing > len(numbers):
+            raise RecordingError(f"{self.name}: only {len(numbers)} of the blocks {numbers[0]}-{numbers[-1]} are there")
+        try:
+            sizes = {number: path.stat().st_size for number, path in found.items()}
+        except OSError as error:
+            raise RecordingError(f"{error.filename}: cannot be read: {error.strerror}") from error
+        counts = Counter(sizes.values())
+        usual = max(counts, key=lambda size: (counts[size], size))
+        if missing:
+            names = ", ".join(spans(n for n in range(numbers[0], numbers[-1]) if n not in found))
+            self.notes.append(f"missing block {names}: its planes are left dark, {usual} bytes a block")
+        self.blocks = [(found.get(n), sizes.get(n, usual)) for n in range(numbers[0], numbers[-1] + 1)]
+        self.about = f"a SpikeLink folder of {len(numbers)} blocks, {numbers[0]} to {numbers[-1]}"
+        for number, (_, size) in zip(range(numbers[0], numbers[-1]), self.blocks, strict=False):
+            if size % self._unit:  # of the last block it is no wonder
+                self.notes.append(
+                    f"block {number} ends within a plane: its last {size % self._unit} bytes are left out"
+                )
+        whole = [size - size % self._unit for _, size in self.blocks[:-1]]
+        self._starts = [0, *accumulate(whole)]
+        self.size = self._starts[-1] + self.blocks[-1][1]
+        self.even_bytes = usual * next(
+            (i for i, (_, size) in enumerate(self.blocks) if size != usual), len(self.blocks)
+        )
+
+    def settle(self, plane_bytes: int) -> None:
+        """Now that the bytes a plane are known: the next block starts with a plane, whatever the one before lacks."""
+        self._unit = plane_bytes
+        self.refresh()
+
+    def read(self, start: int, stop: int) -> Bytes:
+        parts = []
+        while start < stop:
+            index = bisect_right(self._starts, start) - 1
+            first = self._starts[index]
+            end = min(stop, self._starts[index + 1]) if index + 1 < len(self._starts) else stop
+            path = self.blocks[index][0]
+            if path is None:
+                parts.append(np.zeros(end - start, np.uint8))
+            else:
+                parts.append(self._store(path).read(start - first, end - first))
+            start = end
+        return np.concatenate(parts) if parts else np.empty(0, np.uint8)
+
+    def _store(self, path: Path) -> FileStore:
+        if self._open is None or self._open[0] != path:
+            self.close()
+            self._open = path, FileStore(path)
+        return self._open[1]
+
+    def close(self) -> None:
+        if self._open is not None:
+            self._open[1].close()
+            self._open = None
+
+
+def _numbered(path: Path) -> dict[int, Path]:
+    """The blocks of a folder by their number."""
+    found: dict[int, Path] = {}
+    for folder in (path / str(channel) for channel in range(4)):
+        for file in folder.iterdir() if folder.is_dir() else ():
+            if not re.fullmatch(r"\d+\.dat", file.name, re.ASCII):
+                continue
+            other = found.setdefault(int(file.stem), file)
+            if other != file:
+                raise RecordingError(f"{file}: has the same number as {other}; one of them is of another recording")
+    return found
+
+
+def spans(numbers: Iterable[int]) -> list[str]:
+    """Ascending numbers as texts, those that follow each other as one: 3, 7-9."""
+    found: list[list[int]] = []
+    for number in numbers:
+        if found and found[-1][1] == number - 1:
+            found[-1][1] = number
+        else:
+            found.append([number, number])
+    return [str(first) if first == last else f"{first}-{last}" for first, last in found]
+
+
+def opened(path: Path) -> FileIO:
+    """A file open for reading. Raises RecordingError."""
+    try:
+        return FileIO(path)
+    except OSError as error:
+        raise RecordingError(f"{path}: cannot be opened: {error.strerror}") from error
+
+
+def fill(stream: BinaryIO | FileIO, array: Bytes) -> int:
+    """Reads until the array is full or the stream ends; returns the bytes read."""
+    view, done = array.reshape(-1).data, 0
+    while done < len(view) and (got := stream.readinto(view[done:])):  # type: ignore[union-attr]
+        done += got
+    return done

@@ -1,0 +1,125 @@
+"""Writing recordings, in the layouts that can be read."""
+
+import math
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from spikerecon.errors import OutputError, UsageError
+from spikerecon.recording import raw1000
+from spikerecon.recording.layouts import LAYOUTS, Bytes, Geometry, unpack
+
+BLOCK_PLANES = 1000
+"""Planes in a file of a SpikeLink folder."""
+
+
+def write_packed(path: str | Path, chunks: Iterable[Bytes], width: int, *, overwrite: bool = False) -> int:
+    """Writes a `packed` file; see `write_recording`."""
+    return write_recording(path, chunks, width, overwrite=overwrite)
+
+
+def write_recording(
+    path: str | Path, chunks: Iterable[Bytes], width: int, *, layout: str = "packed", overwrite: bool = False
+) -> int:
+    """Writes chunks of packed rows, uint8 (planes, height, ceil(width / 8)), in a layout.
+
+    Rows come upright and are stored as cameras do: bottom row first in `packed` and `row-headers` (with empty headers)
+    and in the blocks of `spikelink`, a folder, which are packed. Only `npz` keeps all planes in memory until the end.
+
+    Written under a temporary name in the same folder and renamed at the end, so that a failure leaves nothing behind.
+    Returns the number of planes. Raises OutputError if the file exists and `overwrite` is false, if a folder of that
+    name exists, if nothing came, or it cannot be written; UsageError if planes fill no whole bytes, change in size, or
+    have a size that the layout does not know.
+    """
+    if layout not in _WRITERS:
+        raise UsageError(f"unknown layout {layout!r}: write one of {', '.join(_WRITERS)}")
+    path = Path(path)
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder; give a name that is not there yet")
+    if path.exists() and (layout == "spikelink" or not overwrite):
+        raise OutputError(f"{path}: exists already; choose another name or overwrite it (-y)")
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    planes = 0
+
+    def counted() -> Iterator[tuple[Geometry, Bytes]]:
+        nonlocal planes
+        geometry: Geometry | None = None
+        for chunk in chunks:
+            count, height, row_bytes = chunk.shape
+            geometry = geometry or _geometry(layout, width, height)
+            if (row_bytes, height) != (math.ceil(width / 8), geometry.height):
+                raise UsageError(f"{path}: {height} rows of {row_bytes} bytes are no plane of {geometry}")
+            yield geometry, chunk
+            planes += count
+
+    try:
+        _WRITERS[layout](unfinished, counted())
+        if not planes:
+            raise OutputError(f"{path}: there are no planes to write")
+        os.replace(unfinished, path)
+    except BaseException as error:
+        if unfinished.is_dir():
+            shutil.rmtree(unfinished)
+        elif unfinished.exists():
+            unfinished.unlink()
+        if isinstance(error, OSError):
+            raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
+        raise
+    return planes
+
+
+def _geometry(layout: str, width: int, height: int) -> Geometry:
+    sizes = {"raw1000": (raw1000.SIZE,), "row-headers": LAYOUTS["row-headers"].sizes}.get(layout)
+    if sizes and (width, height) not in sizes:
+        known = " or ".join(f"{across}x{down}" for across, down in sizes)
+        raise UsageError(f"{layout} is a layout of {known}, not of {width}x{height}")
+    return Geometry(LAYOUTS.get(layout, LAYOUTS["packed"]), width, height)
+
+
+Chunks = Iterator[tuple[Geometry, Bytes]]
+
+
+def _write_plain(path: Path, chunks: Chunks) -> None:
+    with open(path, "wb") as file:
+        for geometry, rows in chunks:
+            file.write(geometry.raw(rows[:, ::-1]).tobytes())
+
+
+def _write_raw(path: Path, chunks: Chunks) -> None:
+    with open(path, "wb") as file:
+        for _, rows in chunks:
+            file.write(raw1000.encode(rows).tobytes())
+
+
+def _write_npz(path: Path, chunks: Chunks) -> None:
+    parts = [unpack(rows, geometry.width) for geometry, rows in chunks]
+    if parts:
+        with open(path, "wb") as file:
+            np.savez_compressed(file, spk=np.concatenate(parts))
+
+
+def _write_blocks(path: Path, chunks: Chunks) -> None:
+    path.mkdir()
+    written = 0
+    for geometry, rows in chunks:
+        while len(rows):
+            block, there = divmod(written, BLOCK_PLANES)
+            part, rows = rows[: BLOCK_PLANES - there], rows[BLOCK_PLANES - there :]
+            folder = path / str(block % 4)
+            folder.mkdir(exist_ok=True)
+            with open(folder / f"{block}.dat", "ab") as file:
+                file.write(geometry.raw(part[:, ::-1]).tobytes())
+            written += len(part)
+
+
+_WRITERS: dict[str, Callable[[Path, Chunks], None]] = {
+    "packed": _write_plain,
+    "row-headers": _write_plain,
+    "raw1000": _write_raw,
+    "npz": _write_npz,
+    "spikelink": _write_blocks,
+}
+WRITTEN_LAYOUTS = tuple(_WRITERS)
