@@ -1,5 +1,6 @@
-"""What a recording looks like at a glance, as one picture. Needs matplotlib, which is in the extra `plot`."""
+"""Recordings and training runs at a glance, as pictures. Needs matplotlib, which is in the extra `plot`."""
 
+import json
 import os
 from pathlib import Path
 
@@ -13,10 +14,7 @@ from spikerecon.recording import Recording, rate_over_time
 def check_plot(target: str | Path, *, overwrite: bool = False) -> None:
     """Raises OutputError if a picture of that name cannot be drawn: no matplotlib, or a file that is there."""
     target = Path(target)
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise OutputError("a plot needs matplotlib: pip install 'spikerecon[plot]'") from None
+    _check_matplotlib()
     if target.suffix.lower() != ".png":
         raise OutputError(f"{target}: a plot is a .png file")
     if target.is_dir() or not target.parent.is_dir():
@@ -65,3 +63,31 @@ def draw_recording(
         raise OutputError(f"{target}: cannot be written: {error.strerror or error}") from error
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def draw_curve(log: Path, target: Path) -> None:
+    """Loss and validation over the steps of a run's `log.jsonl`, as a PNG.
+
+    Raises OutputError without matplotlib.
+    """
+    _check_matplotlib()
+    from matplotlib.figure import Figure
+
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    loss = figure.subplots()
+    loss.plot([line["step"] for line in lines], [line["loss"] for line in lines], color="tab:gray")
+    loss.set(xlabel="step", ylabel="loss", yscale="log")
+    measured = [(line["step"], line["validation_psnr"]) for line in lines if line["validation_psnr"] is not None]
+    if measured:
+        quality = loss.twinx()
+        quality.plot(*zip(*measured, strict=True), color="tab:blue", marker=".")
+        quality.set_ylabel("validation PSNR in dB", color="tab:blue")
+    figure.savefig(target, dpi=120)
+
+
+def _check_matplotlib() -> None:
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise OutputError("a plot needs matplotlib: pip install 'spikerecon[plot]'") from None

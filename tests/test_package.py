@@ -35,7 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     "simulate": {"errors", "recording"},
     "evaluation": {*RECORDINGS, "engine", "metrics", "video"},
     "benchmark": {"errors", "engine", "methods", "recording", "video"},
-    "training": {*ENGINE, "classical", "engine", "metrics", "simulate", "training", "video"},
+    "training": {*ENGINE, "classical", "engine", "metrics", "plot", "simulate", "training", "video"},
 }
 EVERYTHING = {*ALLOWED, "cli"}
 NO_TORCH = ["errors", "windows", "recording", "video", "simulate", "metrics", "pipeline", "plot", "cli"]

@@ -80,9 +80,7 @@ def command(
     vgg = PerceptualLoss(perceptual) if perceptual else None
     textures = Textures.load(find_pictures(images), seed=seed)
     with _process_group(chosen) as own:
-        trainer = Trainer(
-            output, textures, config=config, settings=settings, start=start, perceptual=vgg, device=own
-        )
+        trainer = Trainer(output, textures, config=config, settings=settings, start=start, perceptual=vgg, device=own)
         quiet = quiet or trainer.process > 0
         say(f"{output}: step {trainer.step} of {steps}, on {trainer.device}", quiet)
         trainer.run(lambda progress: _show(progress, quiet))

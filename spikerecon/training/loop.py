@@ -18,7 +18,7 @@ from spikerecon import checkpoint
 from spikerecon.checkpoint import Checkpoint
 from spikerecon.errors import SpikeReconError, UsageError
 from spikerecon.network import STIR, StirConfig
-from spikerecon.training.curve import draw_curve
+from spikerecon.plot import draw_curve
 from spikerecon.training.losses import PERCEPTUAL_SHARE, PerceptualLoss, stir_loss
 from spikerecon.training.scenes import SceneMaker, SpikeBatches, Textures
 from spikerecon.training.start import prepare_start
