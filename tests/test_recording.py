@@ -536,6 +536,16 @@ def test_dark_recordings_are_merged_as_far_as_they_go(rate: float, planes: int, 
     assert auto_merge(from_rows(flat(rate, planes), 16)) == pytest.approx(merged, abs=merged // 5)
 
 
+def test_rates_of_a_part():
+    rows = np.concatenate([flat(0.1, 100), flat(0.5, 100)])
+    recording = from_rows(rows, 16)
+    assert rate_map(recording, end=100).mean() == pytest.approx(0.1, abs=0.01)
+    assert rate_map(recording, 100).mean() == pytest.approx(0.5, abs=0.01)
+    for start, end in ((100, 100), (0, 201), (300, None)):
+        with pytest.raises(UsageError, match="no range of planes: this recording has 200"):
+            rate_map(recording, start, end)
+
+
 def test_bright_pixels_bound_the_merging():
     rows = flat(0.02, 600)
     rows[:, 0] = flat(0.45, 600)[:, 0]

@@ -21,6 +21,8 @@ from spikerecon.errors import UsageError
 def command(path: str, source: InputOptions, plot: str | None, overwrite: bool, as_json: bool) -> None:
     """Say what a recording is: layout, size, duration, firing rates, trouble spots.
 
+    --start and --end say which planes to take the rates of.
+
     \b
     spikerecon info fan.dat
     spikerecon info fan.dat --plot fan.png
@@ -34,7 +36,7 @@ def command(path: str, source: InputOptions, plot: str | None, overwrite: bool, 
     with source.open(path) as recording:
         if plot and recording.planes is None:
             raise UsageError(f"{recording.name}: a stream can be read once only: --plot takes a file")
-        pixels = rate_map(recording)
+        pixels = rate_map(recording, *source.span())
         if plot:
             draw_recording(plot, recording, pixels, planes_per_second=source.rate, overwrite=overwrite)
         rates = rate_summary(pixels)

@@ -16,19 +16,28 @@ GOOD_RATE = 0.2
 _SPIKES = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(1, dtype=np.uint8)  # in each byte
 
 
-def rate_map(recording: Recording) -> NDArray[np.float32]:
-    """Firing rate of each pixel in spikes per plane, float32 (height, width).
+def rate_map(recording: Recording, start: int = 0, end: int | None = None) -> NDArray[np.float32]:
+    """Firing rate of each pixel in spikes per plane, float32 (height, width), between planes `start` and `end`.
 
-    Taken over 200 planes each from the start, the middle and the end, or all if there are no more than 600;
-    of a stream, over its first 600.
+    Taken over 200 planes each from the start, the middle and the end, or all if there are no more than 600; of a
+    stream, over the first 600. Raises UsageError for planes that the recording does not have.
     """
-    ranges = [range(600)] if recording.planes is None else spread(recording.planes, 200)
+    last = recording.planes if end is None else end
+    if start < 0 or (last is not None and start >= last) or (recording.planes or end or 0) < (end or 0):
+        there = "" if recording.planes is None else f": this recording has {recording.planes}"
+        raise UsageError(f"planes {start} to {last} are no range of planes{there}")
+    if recording.planes is None or last is None:
+        ranges = [range(start, start + 600 if end is None else min(end, start + 600))]
+    else:
+        ranges = [range(start + part.start, start + part.stop) for part in spread(last - start, 200)]
     counts, planes = np.zeros((recording.height, recording.width), np.uint32), 0
     for part in ranges:
         for first in range(part.start, part.stop, 20):
             rows = recording.read(first, min(first + 20, part.stop))
             counts += unpack(rows, recording.width).sum(0, dtype=np.uint32)
             planes += len(rows)
+    if not planes:
+        raise UsageError(f"plane {start} is beyond the end of {recording.name}")
     return (counts / np.float32(planes)).astype(np.float32)
 
 
