@@ -54,7 +54,8 @@ class Checkpoint:
     @property
     def parameters(self) -> int:
         """Trainable numbers in the network (running statistics of batch norm not counted)."""
-        return sum(p.numel() for p in STIR(self.config).parameters())
+        with torch.device("meta"):
+            return sum(p.numel() for p in STIR(self.config).parameters())
 
 
 def bundled_folder() -> Path:
@@ -91,13 +92,7 @@ def load(name: str | os.PathLike[str] = DEFAULT) -> Checkpoint:
             f"{path} is a PyTorch checkpoint: turn it into safetensors first with "
             f"'spikerecon weights import {path} -o {path.with_suffix('.safetensors')}'"
         )
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = dict(file.metadata() or {})
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-            state = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} is not a safetensors file or is damaged: {error}") from error
+    state, metadata = read_safetensors(path)
     try:
         config = StirConfig(**json.loads(metadata.pop("config")))
     except KeyError:
@@ -160,6 +155,40 @@ def check_state(state: dict[str, Tensor], config: StirConfig, source: str) -> No
         raise WeightsError(f"{source} does not fit the network: {min(problems)}{more}")
 
 
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors, those of floating point as float32, and metadata of a file. Raises WeightsError where it is damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+            state = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} is not a safetensors file or is damaged: {error}") from error
+    return state, metadata
+
+
+def read_pth(path: Path) -> dict[str, Tensor]:
+    """The plain state dict in a file of `torch.save`, loaded with `weights_only=True`: code in it does not run.
+
+    Raises WeightsError where the file is missing, damaged, unsafe, or holds something else.
+    """
+    if not path.is_file():
+        raise WeightsError(f"no such file: {path}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PyTorch is puzzled by some files before it refuses them
+            state: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{path} is refused: it is damaged, or holds more than tensors and could run code when loaded"
+        ) from error
+    except Exception as error:  # torch.load raises whatever a damaged archive makes it stumble over
+        raise WeightsError(f"{path} is not a PyTorch checkpoint or is damaged") from error
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise WeightsError(f"{path} is not a plain state dict of tensors")
+    return {str(key): value for key, value in state.items()}
+
+
 def import_published(path: str | os.PathLike[str]) -> Checkpoint:
     """Read a checkpoint published for STIR: a plain state dict of 61-plane weights saved by `torch.save`.
 
@@ -168,21 +197,8 @@ def import_published(path: str | os.PathLike[str]) -> Checkpoint:
     another network.
     """
     path = Path(path)
-    if not path.is_file():
-        raise WeightsError(f"no such file: {path}")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # PyTorch is puzzled by some files before it refuses them
-            published: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise WeightsError(
-            f"{path} is refused: it is damaged, or holds more than tensors and could run code when loaded"
-        ) from error
-    except Exception as error:  # torch.load raises whatever a damaged archive makes it stumble over
-        raise WeightsError(f"{path} is not a PyTorch checkpoint or is damaged") from error
-    if not isinstance(published, dict) or not all(isinstance(v, Tensor) for v in published.values()):
-        raise WeightsError(f"{path} is not a plain state dict of tensors")
-    state = {own_name(str(key)): value for key, value in published.items()}
+    published = read_pth(path)
+    state = {own_name(key): value for key, value in published.items()}
     check_state(state, PUBLISHED_CONFIG, str(path))
     info = {"origin": f"imported from {path.name}", "source_digest": digest(path)}
     return Checkpoint(PUBLISHED_CONFIG, state, path.stem, info=info)

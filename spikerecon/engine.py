@@ -50,8 +50,8 @@ class Reconstructor:
     merge: planes merged into one before anything else (see `merge_planes`), for dark recordings; centres, steps and
     firing rates stay those of the camera's planes.
     before, after: planes of a window on both sides of its centre. window: planes that `centers` keeps for each.
-    batch_size: pictures decoded at once, or "auto". measure: wait for the device after every stage, so that
-    `seconds` tells them apart.
+    batch_size: pictures decoded at once, or "auto".
+    measure: set it to wait for the device after every stage, so that `seconds` tells them apart.
 
     Raises DeviceError for a device that is not there, UsageError for unknown names.
     """
@@ -66,7 +66,6 @@ class Reconstructor:
         precision: str = "auto",
         merge: int = 1,
         batch_size: int | str = "auto",
-        measure: bool = False,
     ) -> None:
         self.method = make_method(method, weights=weights, window=window) if isinstance(method, str) else method
         self.device = pick_device(device)
@@ -77,7 +76,7 @@ class Reconstructor:
         self.merge = merge
         self.before, self.after = (merge * planes for planes in window_around(self.method))
         self.window = max(merge * WINDOW, self.before + self.after)
-        self.measure = measure
+        self.measure = False
         self.seconds = dict.fromkeys(STAGES, 0.0)
         if self.method.network is not None:
             self.method.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]

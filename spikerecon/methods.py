@@ -69,46 +69,48 @@ def make_method(name: str, *, weights: str = checkpoint.DEFAULT, window: int | N
     return Stir(loaded.network(), f"weights {loaded.name} ({loaded.digest})")
 
 
-class Tfp:
+class _Classical:
+    """A method of one block: `window` planes around the centre, and what becomes of them when they are encoded."""
+
+    multiple = 1
+    network: None = None
+
+    def __init__(self, window: int) -> None:
+        self.block_planes = window
+        self.offsets = (-(window // 2),)
+
+    def decode(self, *blocks: Features) -> Tensor:
+        return blocks[0][0]
+
+
+class Tfp(_Classical):
     """`classical.tfp` over `window` planes around the centre."""
 
     name = "tfp"
-    multiple = 1
-    network: None = None
 
     def __init__(self, window: int = TFP_WINDOW) -> None:
         if window < 1:
             raise UsageError(f"a window of {window} planes holds nothing to average: give 1 or more")
-        self.block_planes = window
-        self.offsets = (-(window // 2),)
+        super().__init__(window)
         self.about = f"mean of {window} planes"
 
     def encode(self, blocks: Tensor) -> Features:
         return [classical.tfp(blocks)]
 
-    def decode(self, *blocks: Features) -> Tensor:
-        return blocks[0][0]
 
-
-class Tfi:
+class Tfi(_Classical):
     """`classical.tfi` among `window` planes around the centre."""
 
     name = "tfi"
-    multiple = 1
-    network: None = None
 
     def __init__(self, window: int = TFI_WINDOW) -> None:
         if window < 2:
             raise UsageError(f"a window of {window} planes holds no interval: give 2 or more")
-        self.block_planes = window
-        self.offsets = (-(window // 2),)
+        super().__init__(window)
         self.about = f"inter-spike interval within {window} planes"
 
     def encode(self, blocks: Tensor) -> Features:
         return [classical.tfi(blocks, -self.offsets[0])]
-
-    def decode(self, *blocks: Features) -> Tensor:
-        return blocks[0][0]
 
 
 class Stir:

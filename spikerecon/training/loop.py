@@ -20,7 +20,7 @@ from spikerecon.errors import SpikeReconError, UsageError
 from spikerecon.network import STIR, StirConfig
 from spikerecon.plot import draw_curve
 from spikerecon.training.losses import PERCEPTUAL_SHARE, PerceptualLoss, stir_loss
-from spikerecon.training.scenes import SceneMaker, SpikeBatches, Textures
+from spikerecon.training.scenes import PLANES, SceneMaker, SpikeBatches, Textures
 from spikerecon.training.start import prepare_start
 from spikerecon.training.state import load_state, save_state
 
@@ -90,7 +90,7 @@ class Trainer:
         self.step = 0
         self.seconds = 0.0
         config = config or (start.config if start else StirConfig())
-        if config.window_planes != 60:
+        if config.window_planes != PLANES:
             raise UsageError("training makes 60-plane windows: block_planes must be 20")
         if self.settings.patch % config.multiple:
             raise UsageError(f"a patch of {self.settings.patch} pixels is no multiple of {config.multiple}")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import pickle
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from spikerecon.checkpoint import read_pth, read_safetensors
 from spikerecon.errors import WeightsError
 
 PERCEPTUAL_SHARE = 0.2  # lambda of equation 7
@@ -54,7 +54,10 @@ class PerceptualLoss(nn.Module):
                 layers.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*layers)
         wanted = self.state_dict()
-        state = _read_state(Path(file))
+        file = Path(file)
+        if not file.is_file():
+            raise WeightsError(f"no such file: {file}")
+        state = read_safetensors(file)[0] if file.suffix == ".safetensors" else read_pth(file)
         try:
             self.load_state_dict({key: state[key] for key in wanted})
         except (KeyError, RuntimeError) as error:
@@ -67,22 +70,3 @@ class PerceptualLoss(nn.Module):
         """Mean squared distance for pictures (B, 1, H, W) in [0, 1]."""
         features = [self.features((x.expand(-1, 3, -1, -1) - self.mean) / self.spread) for x in (image, truth)]
         return F.mse_loss(features[0].float(), features[1].float())
-
-
-def _read_state(file: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    if not file.is_file():
-        raise WeightsError(f"no such file: {file}")
-    try:
-        if file.suffix == ".safetensors":
-            return load_file(file)
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise WeightsError(f"{file} is refused: it is damaged, or could run code when loaded") from error
-    except (SafetensorError, RuntimeError, OSError, EOFError, ValueError) as error:
-        raise WeightsError(f"{file} cannot be read: {error}") from error
-    if not isinstance(state, dict):
-        raise WeightsError(f"{file} is not a plain state dict of tensors")
-    return state
