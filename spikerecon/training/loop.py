@@ -20,6 +20,7 @@ from spikerecon.errors import SpikeReconError, UsageError
 from spikerecon.network import STIR, StirConfig
 from spikerecon.plot import draw_curve
 from spikerecon.training.losses import PERCEPTUAL_SHARE, PerceptualLoss, stir_loss
+from spikerecon.training.optimizer import KernelOptimizer
 from spikerecon.training.scenes import PLANES, SceneMaker, SpikeBatches, Textures
 from spikerecon.training.start import prepare_start
 from spikerecon.training.state import load_state, save_state
@@ -32,17 +33,16 @@ WEIGHTS = "weights.safetensors"
 @dataclass(frozen=True)
 class TrainSettings:
     """How to train. steps: optimiser steps in all. rate: the highest learning rate. average: decay of the averaged
-    weights. pool, renew: see `SpikeBatches`. save_every: steps between saves (and validations)."""
+    weights. pool: see `SpikeBatches`. save_every: steps between saves (and validations)."""
 
     steps: int = 100_000
     batch: int = 8
     patch: int = 96
-    rate: float = 6e-4
+    rate: float = 2e-3
     warmup: int = 200
     clip: float = 1.0
     average: float = 0.999
     pool: int = 1024
-    renew: int = 2
     save_every: int = 500
     seed: int = 0
 
@@ -106,17 +106,15 @@ class Trainer:
             network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average.eval().requires_grad_(False)
         self.perceptual = perceptual.to(self.device) if perceptual else None
-        self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=self.settings.rate, weight_decay=1e-4)
+        self.optimizer = KernelOptimizer(self.network, self.settings.rate)
         self._resume()
         self.model: nn.Module = DistributedDataParallel(self.network) if grouped else self.network
         # Going on from a stop sees new scenes, and so does every process.
         seed = self.settings.seed + 1_000_003 * self.step + 7919 * self.process
         maker = SceneMaker(textures, self.settings.patch, self.device, seed + 1)
-        self.batches = SpikeBatches(
-            maker, batch=self.settings.batch, pool=self.settings.pool, renew=self.settings.renew
-        )
+        self.batches = SpikeBatches(maker, batch=self.settings.batch, pool=self.settings.pool)
         held_out = SceneMaker(textures, self.settings.patch, self.device, VALIDATION_SEED)
-        validation = SpikeBatches(held_out, batch=16, pool=64, renew=16)
+        validation = SpikeBatches(held_out, batch=16, pool=64)
         self.validation = [validation.next() for _ in range(4)]
 
     def run(self, on_progress: Callable[[TrainProgress], None] | None = None) -> None:
@@ -169,8 +167,6 @@ class Trainer:
 
     def _train_step(self) -> Tensor:
         spikes, truth, full_scale = self.batches.next()
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._rate()
         scale = self.network.config.rate_scale
         with torch.autocast(self.device.type, torch.bfloat16):
             images = self.model(spikes.to(memory_format=torch.channels_last))
@@ -179,10 +175,10 @@ class Trainer:
                 white = full_scale[:, None, None, None]
                 seen = self.perceptual(images[0] * (scale / white), truth / white)
                 loss = loss + PERCEPTUAL_SHARE * seen
-        self.optimizer.zero_grad(set_to_none=True)
+        self.network.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip)
-        self.optimizer.step()
+        self.optimizer.step(self._rate())
         self._update_average()
         return loss.detach()
 
@@ -222,11 +218,9 @@ class Trainer:
         }
         weights = Checkpoint(self.average.config, self.average.state_dict(), info=info)
         checkpoint.save(self.folder / WEIGHTS, weights.half(), overwrite=True)
-        # The moments in half, and the average from the weights file, so that little has to be carried.
+        # The average is that of the weights file, so that little has to be carried.
         state = {f"network.{key}": value for key, value in self.network.state_dict().items()}
-        for index, moments in self.optimizer.state_dict()["state"].items():
-            for kind, value in moments.items():
-                state[f"optimizer.{index}.{kind}"] = value.bfloat16() if value.dim() else value
+        state |= {f"optimizer.{key}": value for key, value in self.optimizer.state().items()}
         save_state(self.folder, state, {"step": self.step, "seconds": self.seconds})
 
     def draw_curve(self) -> Path:
@@ -242,17 +236,15 @@ class Trainer:
                 return
             state, record = saved
             self.step, self.seconds = record["step"], record["seconds"]
-            prefix = "network."
-            self.network.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+            self.network.load_state_dict(_part(state, "network."))
             self.average.load_state_dict(checkpoint.load(self.folder / WEIGHTS).state)
-            moments: dict[int, dict[str, Tensor]] = {}
-            for key, value in state.items():
-                if key.startswith("optimizer."):
-                    _, index, kind = key.split(".")
-                    moments.setdefault(int(index), {})[kind] = value.float()
-            groups = self.optimizer.state_dict()["param_groups"]
-            self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+            self.optimizer.load_state(_part(state, "optimizer."))
         except (ValueError, KeyError, RuntimeError, OSError, SafetensorError, SpikeReconError) as error:
             raise UsageError(
                 f"{self.folder}: the run there is damaged or of another network: give another folder, or its settings"
             ) from error
+
+
+def _part(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The entries whose names begin so, without it."""
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}

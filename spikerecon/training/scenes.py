@@ -246,13 +246,13 @@ class SpikeBatches:
     """Batches of spike windows and truths, from a pool of rendered scenes that is renewed as training goes.
 
     A scene is used several times, each time flipped, turned, reversed in time and exposed anew, with other noise.
-    pool: scenes held. renew: scenes rendered for every batch handed out.
+    pool: scenes held. Every batch handed out renews a quarter as many as it has.
     """
 
-    def __init__(self, maker: SceneMaker, *, batch: int, pool: int, renew: int) -> None:
+    def __init__(self, maker: SceneMaker, *, batch: int, pool: int) -> None:
         self.maker = maker
         self.batch = batch
-        self.renew = renew
+        self.renew = max(1, batch // 4)
         self.pool = torch.empty(pool, PLANES + 1, maker.size, maker.size, dtype=torch.uint8, device=maker.device)
         self.filled = 0
         self.oldest = 0
@@ -278,7 +278,7 @@ class SpikeBatches:
             light = light.transpose(-1, -2)
         if flips[2] < 0.5:
             light = torch.cat([light[:, :PLANES].flip(1), light[:, PLANES:]], 1)
-        full = torch.exp(maker._uniform(self.batch, low=math.log(0.05), high=math.log(0.95)))
+        full = torch.exp(maker._uniform(self.batch, low=math.log(0.03), high=math.log(0.9)))
         rates = light.float() * (full / 255)[:, None, None, None]
         return self._expose(rates[:, :PLANES]), rates[:, PLANES:], full
 
@@ -287,14 +287,16 @@ class SpikeBatches:
         maker = self.maker
         batch, _, height, width = rates.shape
         flawed = (maker._uniform(batch, 1, 1, 1) < 0.5).float()
+        noisy = flawed.flatten().bool()
 
         def normal(*shape: int) -> Tensor:
             return torch.randn(shape, generator=maker.generator, device=maker.device)
 
         gain = 1 + flawed * (0.03 * normal(batch, 1, height, width) + 0.01 * normal(batch, 1, height, 1))
         dark = flawed * 0.004 * maker._uniform(batch, 1, height, width)
-        shot = 1 + flawed * 0.2 * normal(*rates.shape) if flawed.any() else 1.0
-        charge = ((rates * gain + dark) * shot).clamp_(0, 1).cumsum(1)
+        light = rates * gain + dark
+        light[noisy] *= 1 + 0.2 * normal(*light[noisy].shape)
+        charge = light.clamp_(0, 1).cumsum(1)
         charge += maker._uniform(batch, 1, height, width)
         whole = charge.floor()
         spikes = whole.diff(dim=1, prepend=torch.zeros_like(whole[:, :1])).clamp_(0, 1)
