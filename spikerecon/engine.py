@@ -31,6 +31,7 @@ STAGES = ("read", "unpack", "encode", "decode", "to host")
 QUEUE_DEPTH = 2  # batches read ahead, and frames waiting to be taken
 CACHE_BYTES = 2**30  # features kept for later windows; blocks beyond are encoded again
 CUDA_BATCH_PIXELS = 16 * 400 * 250  # pictures decoded at once: what keeps a GPU busy
+FEWEST_ROWS = 32  # with fewer the strips are mostly overlap
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class Reconstructor:
     merge: planes merged into one before anything else (see `merge_planes`), for dark recordings; centres, steps and
     firing rates stay those of the camera's planes.
     before, after: planes of a window on both sides of its centre. window: planes that `centers` keeps for each.
-    batch_size: pictures decoded at once, or "auto".
+    batch_size: pictures decoded at once, or "auto". tile: rows that the network draws at once at full size, for devices
+    with little memory (the pictures are the same), or "auto": all of them. Where memory is short, "auto" takes fewer.
     measure: set it to wait for the device after every stage, so that `seconds` tells them apart.
 
     Raises DeviceError for a device that is not there, UsageError for unknown names.
@@ -66,11 +68,14 @@ class Reconstructor:
         precision: str = "auto",
         merge: int = 1,
         batch_size: int | str = "auto",
+        tile: int | str = "auto",
     ) -> None:
         self.method = make_method(method, weights=weights, window=window) if isinstance(method, str) else method
         self.device = pick_device(device)
         self.precision = pick_precision(precision, self.device)
-        self.batch_size = batch_size if batch_size == "auto" else _positive(batch_size)
+        self.batch_size = batch_size if batch_size == "auto" else _positive(batch_size, "batch size")
+        self.tile = tile if tile == "auto" else _positive(tile, "tile")
+        self.method.rows = None if self.tile == "auto" else int(self.tile)
         if merge < 1:
             raise UsageError(f"cannot merge {merge} planes into one: give 1 or more")
         self.merge = merge
@@ -156,19 +161,29 @@ class _Run:
         self.features: dict[int, Features] = {}
 
     def rates(self, batch: list[tuple[int, NDArray[np.uint8]]]) -> NDArray[np.float32]:
-        """float32 (B, H, W) for windows (centre, packed rows); in halves where the device's memory is too small."""
+        """float32 (B, H, W) for windows (centre, packed rows); in parts where the device's memory is too small."""
         try:
             with torch.inference_mode(), self._autocast():
                 return self._rates(batch)
         except torch.OutOfMemoryError:
-            if len(batch) == 1:
+            if len(batch) == 1 and not self._take_fewer_rows(batch[0][1].shape[1]):
                 raise DeviceError(
                     f"{self.engine.device} has too little memory for one picture of this size: try --device cpu"
                 ) from None
         self.features.clear()
         torch.cuda.empty_cache()
+        if len(batch) == 1:
+            return self.rates(batch)
         self.engine.batch_size = half = len(batch) // 2
         return np.concatenate([self.rates(batch[:half]), self.rates(batch[half:])])
+
+    def _take_fewer_rows(self, height: int) -> bool:
+        """Halve the rows that are drawn at once, if they may be."""
+        half = (self.method.rows or height) // 2
+        if self.engine.tile != "auto" or self.method.network is None or half < FEWEST_ROWS:
+            return False
+        self.method.rows = half
+        return True
 
     def _rates(self, batch: list[tuple[int, NDArray[np.uint8]]]) -> NDArray[np.float32]:
         stage = self.engine.stage
@@ -313,13 +328,13 @@ def _cpu_has_bfloat16() -> bool:
     return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
 
 
-def _positive(batch_size: int | str) -> int:
+def _positive(number: int | str, what: str) -> int:
     try:
-        value = int(batch_size)
+        value = int(number)
     except ValueError:
         value = 0
     if value < 1:
-        raise UsageError(f"batch size '{batch_size}' is neither auto nor a whole number from 1 on")
+        raise UsageError(f"{what} '{number}' is neither auto nor a whole number from 1 on")
     return value
 
 

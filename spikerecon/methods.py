@@ -26,13 +26,15 @@ class Method(Protocol):
 
     name: as users call it. about: one line on what exactly it does here. block_planes: planes in a block.
     multiple: height and width must be multiples of it. offsets: planes from the centre to the start of each block of
-    its window. network: the module whose weights it uses, or None.
+    its window. network: the module whose weights it uses, or None. rows: that the network draws at once at full size,
+    or None for all; fewer take less memory.
     """
 
     name: str
     about: str
     block_planes: int
     multiple: int
+    rows: int | None
 
     @property
     def offsets(self) -> tuple[int, ...]: ...
@@ -74,6 +76,7 @@ class _Classical:
 
     multiple = 1
     network: None = None
+    rows: int | None = None
 
     def __init__(self, window: int) -> None:
         self.block_planes = window
@@ -125,9 +128,11 @@ class Stir:
         self.block_planes = config.block_planes
         self.offsets = tuple(BLOCK_STRIDE * i - config.planes_before for i in range(BLOCKS))
         self.multiple = config.multiple
+        self.rows: int | None = None
 
     def encode(self, blocks: Tensor) -> Features:
         return self.network.encode(blocks.contiguous(memory_format=torch.channels_last))
 
     def decode(self, *blocks: Features) -> Tensor:
-        return self.network.to_rate(self.network.decode(*blocks)[0])
+        before, middle, after = blocks
+        return self.network.to_rate(self.network.decode(before, middle, after, self.rows)[0])

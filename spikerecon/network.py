@@ -8,6 +8,7 @@ blocks into one picture. Channels are counted with the paper's sizes: C = (16, 2
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ BASE_CHANNELS = (16, 24, 32, 64, 96)  # levels 1 (full size) to 5
 EXPLICIT_TRIMS = (0, 2, 4, 6, 8)  # planes cut from each end of a block, one firing-rate channel each
 HIDDEN_CHANNELS = 8  # of the hidden state handed to the next finer level
 HEADS = 4
+REACH = 5  # pixels to each side that the convolutions of level 1's picture see
 
 Features = list[Tensor]  # of one block: level 1 (full size) to the coarsest
 
@@ -116,8 +118,11 @@ class STIR(nn.Module):
         embedded = self.embedding(block)
         return [embedded, *self.encoder(embedded)]
 
-    def decode(self, before: Features, middle: Features, after: Features) -> list[Tensor]:
-        """Pictures of all levels, level 1 (B, 1, H, W) first, unclamped, from the features of three blocks."""
+    def decode(self, before: Features, middle: Features, after: Features, rows: int | None = None) -> list[Tensor]:
+        """Pictures of all levels, level 1 (B, 1, H, W) first, unclamped, from the features of three blocks.
+
+        rows: level 1, which needs by far the most memory, is drawn in strips of so many rows; None: all at once.
+        """
         coarsest = before[-1], middle[-1], after[-1]
         tops = self.attention(*coarsest) if self.attention is not None else torch.cat(coarsest, 1)
         state = self.top(tops)
@@ -125,7 +130,7 @@ class STIR(nn.Module):
         for level, decoder in zip(range(self.config.levels - 2, 0, -1), self.middle, strict=True):
             state = decoder(before[level], middle[level], after[level], state)
             images.append(state.image)
-        images.append(self.bottom(before[0], middle[0], after[0], state))
+        images.append(self.bottom(before[0], middle[0], after[0], state, rows))
         return images[::-1]
 
     def forward(self, window: Tensor) -> list[Tensor]:
@@ -188,7 +193,7 @@ class SpikeEmbedding(nn.Module):
         if self.implicit:
             inner = F.relu(self.bn1(self.conv1(block)))
             parts.append(F.relu(self.bn2(self.conv2(inner)) + self.shortcut(block)))
-        return torch.cat([part.to(parts[-1].dtype) for part in parts], 1)
+        return joined(*parts, dtype=parts[-1].dtype)
 
 
 class Encoder(nn.Module):
@@ -336,6 +341,7 @@ class MiddleDecoder(nn.Module):
                 *align(before, after, motion, self.warping),
                 self.up_hidden(coarse.hidden),
                 motion,
+                dtype=middle.dtype,
             )
         )
         predicted = self.predict(hidden)
@@ -358,28 +364,43 @@ class BottomDecoder(nn.Module):
         self.refine = Refine(1 + embedded + 2 * groups * embedded + HIDDEN_CHANNELS + 4 * groups, 3 * channels)
         self.predict = nn.Conv2d(3 * channels, 1, 3, padding=1)
 
-    def forward(self, before: Tensor, middle: Tensor, after: Tensor, coarse: DecoderState) -> Tensor:
+    def forward(
+        self, before: Tensor, middle: Tensor, after: Tensor, coarse: DecoderState, rows: int | None = None
+    ) -> Tensor:
         motions = [upsample_motion(self.up_motion, coarse.motion)]
         if self.groups > 1:
             assert coarse.coarse_motion is not None  # only the coarsest of three or more levels has none
             base = coarse.coarse_motion.repeat(1, self.groups - 1, 1, 1)
             groups = base + self.predict_groups(coarse.hidden).float()
             motions += upsample_motion(self.up_groups, groups).split(4, 1)
-        hidden = self.refine(
-            joined(
-                upsample_image(coarse.image),
-                middle,
-                *(side for motion in motions for side in align(before, after, motion, self.warping)),
-                self.up_hidden(coarse.hidden),
-                *motions,
+        image, hidden = upsample_image(coarse.image), self.up_hidden(coarse.hidden)
+        height = middle.shape[2]
+        strips = []
+        for top in range(0, height, rows or height):
+            end = min(top + (rows or height), height)
+            first, last = max(top - REACH, 0), min(end + REACH, height)
+            part = slice(first, last)
+            drawn = self.refine(
+                joined(
+                    image[:, :, part],
+                    middle[:, :, part],
+                    *(
+                        side
+                        for motion in motions
+                        for side in align(before, after, motion[:, :, part], self.warping, first)
+                    ),
+                    hidden[:, :, part],
+                    *(motion[:, :, part] for motion in motions),
+                    dtype=middle.dtype,
+                )
             )
-        )
-        return self.predict(hidden)
+            strips.append(self.predict(drawn)[:, :, top - first : end - first])
+        return torch.cat(strips, 2)
 
 
-def joined(*parts: Tensor) -> Tensor:
-    """Concatenated over channels, in the type of the features: motions come in float32 whatever they have."""
-    return torch.cat([part.to(parts[1].dtype) for part in parts], 1)
+def joined(*parts: Tensor, dtype: torch.dtype) -> Tensor:
+    """Concatenated over channels in the features' type (rates and motions come in float32), channels-last."""
+    return torch.cat([part.to(dtype, memory_format=torch.channels_last) for part in parts], 1)
 
 
 def upsampling(inputs: int, outputs: int) -> nn.ConvTranspose2d:
@@ -399,24 +420,39 @@ def upsample_motion(layer: nn.ConvTranspose2d, motion: Tensor) -> Tensor:
         return F.conv_transpose2d(motion, layer.weight.float(), bias, stride=2, padding=1)
 
 
-def align(before: Tensor, after: Tensor, motion: Tensor, warping: bool) -> tuple[Tensor, Tensor]:
-    """The side blocks' features warped to the middle one's instant (equation 4), or as they are."""
+def align(before: Tensor, after: Tensor, motion: Tensor, warping: bool, first: int = 0) -> tuple[Tensor, Tensor]:
+    """The side blocks' features warped to the middle one's instant (equation 4), or as they are.
+
+    motion may hold just some rows, from row `first` on: as many come back.
+    """
     if not warping:
-        return before, after
-    return warp(before, motion[:, :2]), warp(after, motion[:, 2:])
+        rows = slice(first, first + motion.shape[2])
+        return before[:, :, rows], after[:, :, rows]
+    return warp(before, motion[:, :2], first), warp(after, motion[:, 2:], first)
 
 
-def warp(features: Tensor, motion: Tensor) -> Tensor:
+def warp(features: Tensor, motion: Tensor, first: int = 0) -> Tensor:
     """Backward warping, bilinear, the border repeated.
 
-    features: (B, C, h, w). motion: (B, 2, h, w) in pixels, x then y. Returns (B, C, h, w).
+    features: (B, C, h, w). motion: (B, 2, r, w) in pixels, x then y, for rows `first` to `first + r`.
+    Returns (B, C, r, w).
     """
-    height, width = features.shape[-2:]
+    batch, channels, height, width = features.shape
+    rows = motion.shape[2]
     x = torch.linspace(-1, 1, width, device=motion.device)
-    y = torch.linspace(-1, 1, height, device=motion.device)
+    y = torch.linspace(-1, 1, height, device=motion.device)[first : first + rows]
     x = x + motion[:, 0] / ((width - 1) / 2)
     y = y[:, None] + motion[:, 1] / ((height - 1) / 2)
     grid = torch.stack([x, y], -1)
+    # On a CPU grid_sample gives a core to each picture: one picture goes in strips.
+    strips = math.gcd(rows, 8) if batch == 1 and features.device.type == "cpu" else 1
     with torch.autocast(features.device.type, enabled=False):
-        warped = F.grid_sample(features.float(), grid, "bilinear", "border", align_corners=True)
-    return warped.to(features.dtype)
+        warped = F.grid_sample(
+            features.float().expand(strips * batch, -1, -1, -1),
+            grid.view(strips * batch, rows // strips, width, 2),
+            "bilinear",
+            "border",
+            align_corners=True,
+        )
+    # The strips join again on the way back to channels-last.
+    return warped.to(features.dtype).movedim(1, -1).reshape(batch, rows, width, channels).movedim(-1, 1)

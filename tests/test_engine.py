@@ -119,10 +119,10 @@ def test_features_are_dropped_when_no_window_needs_them(stir, fan):
 def test_too_little_memory_halves_the_batch_and_loses_no_frame(stir, fan, monkeypatch):
     plain = stir.network.decode
 
-    def greedy(*blocks):
-        if len(blocks[0][0]) > 2:
+    def greedy(before, middle, after, rows):
+        if len(middle[0]) > 2:
             raise torch.OutOfMemoryError("too much")
-        return plain(*blocks)
+        return plain(before, middle, after, rows)
 
     monkeypatch.setattr(stir.network, "decode", greedy)
     engine = Reconstructor(stir, device="cpu", precision="float32", batch_size=5)
@@ -130,9 +130,35 @@ def test_too_little_memory_halves_the_batch_and_loses_no_frame(stir, fan, monkey
     assert [frame.center for frame in frames] == list(range(30, 131, 10))
     assert largest_difference(stir, fan, frames[:6]) < TOLERANCE
 
-    monkeypatch.setattr(stir.network, "decode", lambda *blocks: greedy([torch.zeros(9)]))
+    monkeypatch.setattr(stir.network, "decode", lambda *given: greedy(None, [torch.zeros(9)], None, None))
     with pytest.raises(DeviceError, match="too little memory"):
         list(engine.frames(fan, [30]))
+
+
+def test_too_little_memory_for_one_picture_draws_it_in_strips(monkeypatch):
+    tall = film("fan", planes=60, width=32, height=160)
+    stir, untouched = (Stir(filled(StirConfig(levels=3, width=0.5))) for _ in range(2))
+    plain, tried = stir.network.decode, []
+
+    def greedy(before, middle, after, rows):
+        tried.append(rows)
+        if rows is None or rows > 50:
+            raise torch.OutOfMemoryError("too much")
+        return plain(before, middle, after, rows)
+
+    monkeypatch.setattr(stir.network, "decode", greedy)
+    (frame,) = Reconstructor(stir, device="cpu", precision="float32").frames(tall)
+    assert tried == [None, 80, 40]
+    monkeypatch.undo()
+    assert largest_difference(untouched, tall, [frame]) < TOLERANCE
+    given = Reconstructor(stir, device="cpu", precision="float32", tile=96)
+    assert stir.rows == 96
+    assert largest_difference(untouched, tall, list(given.frames(tall))) < TOLERANCE
+    monkeypatch.setattr(stir.network, "decode", greedy)
+    with pytest.raises(DeviceError, match="too little memory"):
+        list(given.frames(tall))
+    with pytest.raises(UsageError, match="tile '0' is neither auto nor"):
+        Reconstructor("tfp", tile="0")
 
 
 def test_golden_pictures(fan):

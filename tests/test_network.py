@@ -46,6 +46,20 @@ def test_imported_weights_give_the_recorded_pictures_of_every_level(example, pub
     assert np.allclose(rate / 0.4, expected["output"].squeeze(), atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "sizes", [{}, {"levels": 3, "groups": 1}, {"embedding": "explicit"}, {"warping": False}, {"groups": 2}]
+)
+@pytest.mark.parametrize("rows", [16, 17, 47, 48, 100])
+def test_strips_join_without_a_seam(sizes, rows):
+    torch.manual_seed(0)
+    network = STIR(StirConfig(width=0.5, **sizes)).eval()
+    with torch.no_grad():
+        blocks = [network.encode((torch.rand(2, 20, 48, 32) < 0.3).float()) for _ in range(3)]
+        whole, strips = (network.decode(*blocks, rows=given)[0] for given in (None, rows))
+    assert strips.shape == whole.shape
+    assert torch.allclose(strips, whole, atol=1e-5)
+
+
 @needs_official
 def test_import_knows_every_published_entry_and_a_data_parallel_prefix(example, published, tmp_path):
     names = [name for name, _ in json.loads((OFFICIAL / "keys.json").read_text())]

@@ -93,6 +93,7 @@ class MethodOptions:
     device: str
     precision: str
     batch_size: str
+    tile: str
     bin: str
 
     def reconstructor(
@@ -117,6 +118,7 @@ class MethodOptions:
             device=self.device,
             precision=self.precision,
             batch_size=self.batch_size,
+            tile=self.tile,
             merge=merge,
         )
 
@@ -136,6 +138,13 @@ method_options = _packed(
     ),
     click.option(
         "--batch-size", metavar="auto|N", default="auto", show_default=True, help="Pictures computed at once."
+    ),
+    click.option(
+        "--tile",
+        metavar="auto|ROWS",
+        default="auto",
+        show_default=True,
+        help="Rows drawn at once at full size: fewer take less memory. Auto: as many as fit.",
     ),
     click.option(
         "--bin",
