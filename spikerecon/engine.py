@@ -98,8 +98,8 @@ class Reconstructor:
         """Pictures of a recording at `centers` (ascending; by default all of `self.centers`).
 
         TFSTP, which has no windows, begins at plane `start`, or at most `reach` planes before the first centre, and
-        begins again where the next centre is further off; with planes merged, up to `merge` - 1 of them before a
-        centre are left for the next one.
+        begins again where the next centre is further off or lies before. With planes merged, up to `merge` - 1 of
+        them before a centre are left for the next one.
 
         Reading runs ahead in a thread. Where a stream ends, a range of centres ends too. Raises UsageError for centres
         that the recording does not have.
@@ -167,7 +167,7 @@ class Reconstructor:
         room = self._room(recording, centers)
         fed = 0  # planes before this one
         for number, center in enumerate(centers):
-            afresh = not number or center - fed > self.reach
+            afresh = not number or not 0 <= center - fed <= self.reach
             if afresh:
                 fed = min(max(start, center - self.reach), center - self.before)
             stop = center - (center - fed) % self.merge
