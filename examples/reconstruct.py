@@ -10,7 +10,7 @@ def main(source: str, target: str) -> None:
         print(f"{recording.width}x{recording.height}, {recording.planes} planes: {recording.why}")
         gain = spikerecon.auto_gain(recording)  # one brightness for all pictures
 
-        stir = spikerecon.Reconstructor("stir")  # or "tfp", "tfi"; weights=, device=, precision=, batch_size=
+        stir = spikerecon.Reconstructor("stir")  # or "tfp", "tfi", "tfstp"; weights=, device=, precision=, batch_size=
         frames = stir.frames(recording, range(30, 151, 40))  # centres; without them, every 20 planes
 
         def rates():

@@ -19,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from spikerecon import video
 from spikerecon.engine import Frame, Reconstructor, pad, plain_frame
 from spikerecon.errors import UsageError
+from spikerecon.methods import Method, Tfstp
 from spikerecon.recording import Recording
 
 WARM_UP_FRAMES = 2
@@ -76,13 +77,16 @@ def run(
     """Time `frames` frames of a recording, from packed bytes to a written video, after a warm-up.
 
     The rate is the engine's own (frames as arrays); stages are timed in a second, synchronised run. Raises UsageError
-    where the recording is too short for a single frame after the warm-up.
+    where the recording is too short for a single frame after the warm-up, and for a comparison of TFSTP, which has no
+    windows.
     """
+    if compare and isinstance(engine.method, Tfstp):
+        raise UsageError("tfstp goes from plane to plane: there is no way window by window to compare it with")
     tell = on_progress or (lambda text: None)
     centers = engine.centers(recording, start=start, end=end, step=step)[: WARM_UP_FRAMES + frames]
     if len(centers) <= WARM_UP_FRAMES:
         raise UsageError(f"{recording.name} holds {len(centers)} windows at step {step}: too few to time")
-    timed = centers[WARM_UP_FRAMES:]
+    timed = centers[WARM_UP_FRAMES:]  # TFSTP starts there: planes that only warm it up are not to be timed
     tell("warming up")
     for _ in engine.frames(recording, centers[:WARM_UP_FRAMES]):
         pass
@@ -90,7 +94,7 @@ def run(
         torch.cuda.reset_peak_memory_stats(engine.device)
     tell(f"{len(timed)} frames")
     began = time.perf_counter()
-    pictures = list(engine.frames(recording, timed))
+    pictures = list(engine.frames(recording, timed, start=timed[0]))
     seconds = time.perf_counter() - began
     peak = _peak_memory(engine)
 
@@ -115,9 +119,9 @@ def run(
         gflop_per_frame=_gflop(engine, recording),
         stages=stages,
     )
-    if compare:
+    if compare and not isinstance(engine.method, Tfstp):
         tell("reference")
-        measured.compare["reference"] = vars(_reference(engine, recording, timed, pictures, seconds))
+        measured.compare["reference"] = vars(_reference(engine, engine.method, recording, timed, pictures, seconds))
     return measured
 
 
@@ -125,7 +129,7 @@ def _stages(engine: Reconstructor, recording: Recording, centers: range) -> dict
     """Share of each stage of a run in which nothing overlaps on the device, writing included."""
     engine.measure = True
     engine.seconds = dict.fromkeys(engine.seconds, 0.0)
-    pictures = list(engine.frames(recording, centers))
+    pictures = list(engine.frames(recording, centers, start=centers[0]))
     engine.measure = False
     seconds = dict(engine.seconds)
     with tempfile.TemporaryDirectory() as folder:
@@ -137,12 +141,12 @@ def _stages(engine: Reconstructor, recording: Recording, centers: range) -> dict
 
 
 def _reference(
-    engine: Reconstructor, recording: Recording, centers: range, pictures: list[Frame], seconds: float
+    engine: Reconstructor, method: Method, recording: Recording, centers: range, pictures: list[Frame], seconds: float
 ) -> Reference:
     sample = centers[: max(1, min(len(centers), 5))]
-    plain_frame(engine.method, recording, sample[0], engine.merge)  # warm-up
+    plain_frame(method, recording, sample[0], engine.merge)  # warm-up
     began = time.perf_counter()
-    plain = [plain_frame(engine.method, recording, center, engine.merge) for center in sample]
+    plain = [plain_frame(method, recording, center, engine.merge) for center in sample]
     each = (time.perf_counter() - began) / len(sample)
     scale = max(float(frame.rate.max()) for frame in plain) or 1.0
     errors = [(a.rate - b.rate) / scale for a, b in zip(pictures, plain, strict=False)]

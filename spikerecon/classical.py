@@ -1,6 +1,7 @@
-"""Methods without learning: a firing rate straight from the spikes around an instant.
+"""Methods without learning: a firing rate straight from the spikes around or before an instant.
 
-Planes are tensors (B, P, H, W) of 0 and 1; rates come back as float32 (B, H, W), in spikes per plane.
+TFP and TFI look at windows: planes are tensors (B, P, H, W) of 0 and 1, rates float32 (B, H, W), in spikes per plane.
+TFSTP keeps a state for each pixel, and is fed plane after plane.
 """
 
 from __future__ import annotations
@@ -31,3 +32,58 @@ def tfi(planes: Tensor, middle: int) -> Tensor:
     following = torch.where(fired, index, count)[:, middle:].amin(1)
     rate = 1.0 / (following - previous).float()
     return torch.where(fired.any(1), rate, torch.zeros_like(rate))
+
+
+class ShortTermPlasticity:
+    """Texture from short-term plasticity, TFSTP (Zheng et al., CVPR 2021, and TPAMI 2023), as planes come in.
+
+    A pixel is seen as a synapse. Its release probability u rests at u0 and changes only when the pixel fires, t planes
+    after its previous spike:
+
+        u <- u0 + (u + f (1 - u) - u0) exp(-t / F)
+
+    Spikes at an even distance t bring u to a steady value, and solved for 1/t there, the update tells the firing rate:
+
+        rate = -1 / (F ln((u - u0) / (u + f (1 - u) - u0)))
+
+    The state is two numbers a pixel, however many planes have come: `excess`, which is u - u0 (u itself has no digits
+    for rates below 1/150), and `since`, the planes that have passed without a spike (infinite before the first one).
+    Both are float32 (H, W).
+
+    It differs from the program published with the papers, which has F in the place of f in the second formula, adds
+    the rate read from the resources R in the same way, and equalises the histogram. R is left out: u does not depend on
+    it, and as it recovers within a plane, the rate read from it jumps with every interval. Under constant light it is
+    up to 14 % too high on average, and 31 % off in the root mean square; the one from u 2 % and 7 %.
+
+    As u changes at spikes only, a pixel that has gone dark would stay bright. So the rate is held to one over the
+    planes that have passed without a spike, the highest that is still possible: +0.9 to +1.5 dB on the built-in
+    scenes. A pixel that has fired once has no interval yet, and gets one over the number of planes.
+    """
+
+    REST = 0.15  # u0
+    GAIN = 0.15  # f
+    RECOVERY = 10.0  # F, in planes
+
+    def __init__(self, height: int, width: int, device: torch.device | str = "cpu") -> None:
+        self.excess = torch.zeros(height, width, device=device)
+        self.since = torch.full((height, width), torch.inf, device=device)
+        self.planes = 0
+
+    def feed(self, planes: Tensor) -> None:
+        """Takes the next planes in, (P, H, W) of 0 and 1."""
+        for fired in planes > 0:
+            self.since += 1
+            excess = self._after_a_spike() * torch.exp(self.since / -self.RECOVERY)
+            self.excess = torch.where(fired, excess, self.excess)
+            self.since.masked_fill_(fired, 0)
+        self.planes += len(planes)
+
+    def rate(self) -> Tensor:
+        """Firing rates at the end of the planes so far, float32 (H, W), from 0 to 1 spikes per plane."""
+        rate = -1 / (self.RECOVERY * torch.log(self.excess / self._after_a_spike()))
+        rate = torch.where(self.excess > 0, rate, 1 / max(self.planes, 1))
+        return torch.minimum(rate, 1 / self.since).clamp(max=1)
+
+    def _after_a_spike(self) -> Tensor:
+        """u + f (1 - u) - u0"""
+        return (1 - self.GAIN) * self.excess + self.GAIN * (1 - self.REST)

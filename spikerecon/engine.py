@@ -18,7 +18,7 @@ from torch import Tensor
 from spikerecon import windows
 from spikerecon.checkpoint import DEFAULT as DEFAULT_WEIGHTS
 from spikerecon.errors import DeviceError, UsageError
-from spikerecon.methods import Method, make_method, window_around
+from spikerecon.methods import Method, Tfstp, make_method, window_around
 from spikerecon.network import Features
 from spikerecon.pipeline import RunAhead
 from spikerecon.recording import Recording
@@ -32,6 +32,7 @@ QUEUE_DEPTH = 2  # batches read ahead, and frames waiting to be taken
 CACHE_BYTES = 2**30  # features kept for later windows; blocks beyond are encoded again
 CUDA_BATCH_PIXELS = 16 * 400 * 250  # pictures decoded at once: what keeps a GPU busy
 FEWEST_ROWS = 32  # with fewer the strips are mostly overlap
+FED_PLANES = 20  # planes read and unpacked at once for a method that has no windows
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Reconstructor:
     merge: planes merged into one before anything else (see `merge_planes`), for dark recordings; centres, steps and
     firing rates stay those of the camera's planes.
     before, after: planes of a window on both sides of its centre. window: planes that `centers` keeps for each.
+    reach: planes before a centre that can show in its picture.
     batch_size: pictures decoded at once, or "auto". tile: rows that the network draws at once at full size, for devices
     with little memory (the pictures are the same), or "auto": all of them. Where memory is short, "auto" takes fewer.
     measure: set it to wait for the device after every stage, so that `seconds` tells them apart.
@@ -60,7 +62,7 @@ class Reconstructor:
 
     def __init__(
         self,
-        method: Method | str = "stir",
+        method: Method | Tfstp | str = "stir",
         *,
         weights: str = DEFAULT_WEIGHTS,
         window: int | None = None,
@@ -81,6 +83,7 @@ class Reconstructor:
         self.merge = merge
         self.before, self.after = (merge * planes for planes in window_around(self.method))
         self.window = max(merge * WINDOW, self.before + self.after)
+        self.reach = merge * self.method.warm_up if isinstance(self.method, Tfstp) else self.before
         self.measure = False
         self.seconds = dict.fromkeys(STAGES, 0.0)
         if self.method.network is not None:
@@ -96,17 +99,24 @@ class Reconstructor:
         """
         return windows.centers(recording.planes, start=start, end=end, step=step, window=self.window)
 
-    def frames(self, recording: Recording, centers: Sequence[int] | None = None) -> Iterator[Frame]:
+    def frames(self, recording: Recording, centers: Sequence[int] | None = None, *, start: int = 0) -> Iterator[Frame]:
         """Pictures of a recording at `centers` (ascending; by default all of `self.centers`).
+
+        TFSTP, which has no windows, begins at plane `start`, or at most `reach` planes before the first centre, and
+        begins again where the next centre is further off or lies before. With planes merged, up to `merge` - 1 of
+        them before a centre are left for the next one.
 
         Reading runs ahead in a thread. Where a stream ends, a range of centres ends too. Raises UsageError for centres
         that the recording does not have.
         """
         if centers is None:
-            centers = self.centers(recording)
+            centers = self.centers(recording, start=start)
         if recording.planes is not None and centers:
             for center in (centers[0], centers[-1]):
                 windows.check_center(center, recording.planes, self.before, self.after)
+        if isinstance(self.method, Tfstp):
+            yield from self._fed(self.method, recording, centers, start)
+            return
         read_ahead = RunAhead(self._read(recording, centers), QUEUE_DEPTH * self.batch_for(recording))
         run = _Run(self, recording.width, centers)
         try:
@@ -119,9 +129,7 @@ class Reconstructor:
 
     def _read(self, recording: Recording, centers: Iterable[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """Centres with the packed rows of their windows, merged."""
-        room = self.after
-        if recording.planes is None and isinstance(centers, range):
-            room = self.window - self.window // 2  # as `centers` leaves where the end is known
+        room = self._room(recording, centers)
         for center in centers:
             with self.stage("read"):
                 rows = recording.read(center - self.before, center + room)
@@ -130,6 +138,56 @@ class Reconstructor:
                     return
                 windows.check_center(center, recording.planes, self.before, self.after)
             yield center, merge_planes(rows[: self.before + self.after], self.merge)
+
+    def _room(self, recording: Recording, centers: Iterable[int]) -> int:
+        """Planes that there must be from a centre on."""
+        if recording.planes is None and isinstance(centers, range):
+            return self.window - self.window // 2  # as `centers` leaves where the end is known
+        return self.after
+
+    def _fed(self, method: Tfstp, recording: Recording, centers: Sequence[int], start: int) -> Iterator[Frame]:
+        """`frames` of a method that is fed all planes in turn."""
+        read_ahead = RunAhead(self._read_on(recording, centers, start), QUEUE_DEPTH)
+        try:
+            for rows, afresh, center in read_ahead:
+                if afresh:
+                    state = method.begin(recording.height, recording.width, self.device)
+                with self.stage("unpack"):
+                    planes = unpack_bits(torch.tensor(rows, device=self.device), recording.width)
+                with self.stage("encode"):
+                    state.feed(planes)
+                if center is not None:
+                    with self.stage("decode"):
+                        rate = state.rate() / self.merge
+                    with self.stage("to host"):
+                        picture = rate.cpu().numpy()
+                    yield Frame(center, picture)
+        finally:
+            read_ahead.close()
+
+    def _read_on(
+        self, recording: Recording, centers: Iterable[int], start: int
+    ) -> Iterator[tuple[NDArray[np.uint8], bool, int | None]]:
+        """The planes up to each centre: packed rows, merged; whether they begin afresh; the centre that they reach."""
+        room = self._room(recording, centers)
+        fed = 0  # planes before this one
+        for number, center in enumerate(centers):
+            afresh = not number or not 0 <= center - fed <= self.reach
+            if afresh:
+                fed = min(max(start, center - self.reach), center - self.before)
+            stop = center - (center - fed) % self.merge
+            for first in range(fed, stop, FED_PLANES * self.merge) or (stop,):
+                last = min(first + FED_PLANES * self.merge, stop)
+                until = last if last < stop else center + room
+                with self.stage("read"):
+                    rows = recording.read(first, until)
+                if len(rows) < until - first:  # a stream has ended
+                    if isinstance(centers, range):
+                        return
+                    windows.check_center(center, recording.planes, self.before, self.after)
+                yield merge_planes(rows[: last - first], self.merge), afresh, center if last == stop else None
+                afresh = False
+            fed = stop
 
     def batch_for(self, recording: Recording) -> int:
         """Pictures that are decoded at once for recordings of this size."""
@@ -153,6 +211,7 @@ class _Run:
     """One pass over a recording: the features of blocks that later windows still need."""
 
     def __init__(self, engine: Reconstructor, width: int, centers: Sequence[int]) -> None:
+        assert not isinstance(engine.method, Tfstp)
         self.engine = engine
         self.method = engine.method
         self.offsets = [engine.merge * offset for offset in engine.method.offsets]
@@ -271,7 +330,7 @@ def merge_planes(rows: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
     """
     if count == 1:
         return rows
-    return np.bitwise_or.reduce(rows.reshape(-1, count, *rows.shape[1:]), axis=1)
+    return np.bitwise_or.reduce(rows.reshape(len(rows) // count, count, *rows.shape[1:]), axis=1)
 
 
 def plain_frame(method: Method, recording: Recording, center: int, merge: int = 1) -> Frame:

@@ -11,15 +11,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image
 
+from spikerecon.comparison import headed
 from spikerecon.engine import Reconstructor
 from spikerecon.errors import RecordingError
 from spikerecon.metrics import psnr, ssim
 from spikerecon.recording import open_recording
 from spikerecon.video import to_uint
-
-HEADING = 14  # pixels of text over a picture of a sheet
 
 
 @dataclass(frozen=True)
@@ -145,18 +144,10 @@ def sheet(engine: Reconstructor, sequences: Sequence[TrueSequence]) -> NDArray[n
         found = pictures[-1]
         pictures.append(np.clip(4 * np.abs(found - true), 0, 1))
         names = ("truth", "tfp", f"{engine.method.name}, {psnr(found, true):.1f} dB", "error x4")
-        row = [_headed(picture, f"{sequence.name}: {name}") for picture, name in zip(pictures, names, strict=True)]
+        row = [headed(picture, f"{sequence.name}: {name}") for picture, name in zip(pictures, names, strict=True)]
         rows.append(np.concatenate(row, axis=1))
     width = max(row.shape[1] for row in rows)
-    return np.concatenate([np.pad(row, ((0, 0), (0, width - row.shape[1]))) for row in rows])
-
-
-def _headed(picture: NDArray[np.float64], text: str) -> NDArray[np.uint8]:
-    height, width = picture.shape
-    image = Image.new("L", (width, height + HEADING))
-    image.paste(Image.fromarray(to_uint(picture)), (0, HEADING))
-    ImageDraw.Draw(image).text((3, 2), text, fill=255)
-    return np.asarray(image)
+    return to_uint(np.concatenate([np.pad(row, ((0, 0), (0, width - row.shape[1]))) for row in rows]))
 
 
 def read_truth(path: Path) -> NDArray[np.float64]:

@@ -1,9 +1,14 @@
-"""TFP and TFI by hand."""
+"""TFP, TFI and TFSTP by hand."""
+
+import math
+from itertools import pairwise
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from spikerecon.classical import tfi, tfp
+from spikerecon.classical import ShortTermPlasticity, tfi, tfp
 
 
 def pixel(text: str) -> torch.Tensor:
@@ -38,3 +43,63 @@ def test_both_give_the_rate_of_constant_light():
     spikes = charge.floor().diff(dim=1, prepend=phase.floor())
     assert torch.allclose(tfi(spikes, 30), torch.tensor(0.25))
     assert torch.allclose(tfp(spikes), torch.tensor(0.25), atol=1 / 60)
+
+
+# TFSTP
+
+
+def fed(planes: torch.Tensor, *cuts: int) -> ShortTermPlasticity:
+    """The state after planes (P, H, W), fed in parts."""
+    state = ShortTermPlasticity(*planes.shape[1:])
+    for part in planes.tensor_split(cuts):
+        state.feed(part)
+    return state
+
+
+def by_the_book(spikes: list[float]) -> tuple[float, float]:
+    """u and the rate of one pixel, from the equations of the paper."""
+    u0, f, recovery = 0.15, 0.15, 10.0
+    u, fired = u0, [plane for plane, spike in enumerate(spikes) if spike]
+    for previous, plane in pairwise(fired):
+        u = u0 + (u + f * (1 - u) - u0) * math.exp(-(plane - previous) / recovery)
+    if len(fired) < 2:
+        return u, len(fired) / len(spikes)
+    rate = -1 / (recovery * math.log((u - u0) / (u + f * (1 - u) - u0)))
+    silent = len(spikes) - 1 - fired[-1]
+    return u, min(rate, 1 / silent if silent else 1)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 90))
+@settings(max_examples=20, deadline=None)
+def test_tfstp_follows_the_equations(seed: int, planes: int):
+    chance = torch.linspace(0, 1, 12).view(3, 4)
+    spikes = (torch.rand(planes, 3, 4, generator=torch.Generator().manual_seed(seed)) < chance).float()
+    state = fed(spikes)
+    expected = [by_the_book(pixel.tolist()) for pixel in spikes.flatten(1).T]
+    assert torch.allclose(state.excess.flatten() + 0.15, torch.tensor([u for u, _ in expected]))
+    assert torch.allclose(state.rate().flatten(), torch.tensor([rate for _, rate in expected]), rtol=1e-4)
+
+
+@given(st.lists(st.integers(0, 60), max_size=8).map(sorted))
+@settings(max_examples=20, deadline=None)
+def test_tfstp_does_not_depend_on_the_parts_that_it_is_fed(cuts: list[int]):
+    spikes = (torch.rand(60, 3, 4, generator=torch.Generator().manual_seed(0)) < 0.3).float()
+    whole, parts = fed(spikes), fed(spikes, *cuts)
+    assert parts.planes == whole.planes == 60
+    for name in ("excess", "since"):
+        assert torch.equal(getattr(parts, name), getattr(whole, name))
+
+
+@pytest.mark.parametrize("rate", [0.005, 0.02, 0.05, 0.1, 0.25, 0.4, 0.6, 0.9])
+def test_tfstp_gives_the_rate_of_constant_light(rate: float):
+    phase = torch.rand(1, 20, 20, dtype=torch.double, generator=torch.Generator().manual_seed(0))
+    charge = phase + rate * torch.arange(1, 401).view(-1, 1, 1)
+    found = fed(charge.floor().diff(dim=0, prepend=phase.floor())).rate()
+    assert found.mean().item() == pytest.approx(rate, rel=0.03)
+    assert ((found / rate - 1).abs() < 0.15).all()  # intervals are whole planes
+
+
+def test_tfstp_of_pixels_with_little_to_go_by():
+    assert fed(torch.zeros(0, 1, 1)).rate().item() == 0
+    for text, rate in {"0000": 0, "0100": 1 / 4, "0001": 1 / 4, 40 * "1": 1, "01001" + 99 * "0": 1 / 99}.items():
+        assert fed(pixel(text)[0]).rate().item() == pytest.approx(rate, rel=1e-3), text

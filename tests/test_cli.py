@@ -14,6 +14,7 @@ from PIL import Image
 
 from spikerecon import __version__
 from spikerecon.cli import main
+from spikerecon.comparison import HEADING
 from spikerecon.recording import open_recording
 from spikerecon.simulate import make_scene, truth
 from spikerecon.video import read_video
@@ -104,6 +105,33 @@ def test_frames_of_the_built_in_fan(spikerecon: Command, method: str):
         assert np.corrcoef(grey(name).ravel(), light.ravel())[0, 1] > least
 
 
+@pytest.mark.parametrize("words", [(), ("--window", 40, "--bin", 2)])
+def test_methods_on_one_sheet(spikerecon: Command, small_file: Path, words: tuple[object, ...]):
+    words = (*SMALL, "--center", 60, "--gain", 1.5, "--gamma", 2.2, "--device", "cpu", *words)
+    names = ("tfp", "tfi", "tfstp", "stir")
+    if "--bin" in words:  # the network's windows do not fit in
+        names = names[:3]
+    said = spikerecon("frames", small_file, *words, "--compare", ",".join(names), "-o", "sheet.png").stderr
+    assert said.splitlines()[-1] == "sheet.png"
+    assert [line.split(":")[0] for line in said.splitlines()[:-1]] == list(names)
+    assert said.count("gain 1.5\n") == 1
+    sheet = grey("sheet.png")
+    assert sheet.shape == (HEADING + 48, len(names) * 64)
+    for i, name in enumerate(names):
+        own = words if name in ("tfp", "tfi") else [word for word in words if word not in ("--window", 40)]
+        spikerecon("frames", small_file, *own, "--method", name, "-o", f"{name}.png")
+        panel = sheet[:, i * 64 : (i + 1) * 64]
+        assert panel[:HEADING].max() > 150
+        assert np.array_equal(panel[HEADING:], grey(f"{name}.png"))
+
+
+def test_methods_on_a_sheet_of_the_built_in_fan(spikerecon: Command):
+    spikerecon("frames", "--center", 60, "--compare", "tfp,tfstp", "-q")
+    left, right = np.split(grey("fan_000060.png")[HEADING:].astype(float), 2, axis=1)
+    for panel in (left, right):
+        assert np.corrcoef(panel.ravel(), truth(make_scene("fan"), 60).ravel())[0, 1] > 0.7
+
+
 # bench
 
 
@@ -130,6 +158,11 @@ def test_bench_without_a_recording(spikerecon: Command):
     assert figures["compare"]["reference"]["psnr"] is None  # the frames are equal
     assert result.stderr == ""
     assert contents(Path()) == {}
+
+
+def test_bench_of_a_method_without_windows(spikerecon: Command):
+    figures = strict_json(spikerecon("bench", "--method", "tfstp", "--frames", 1, "--json", "-", "-q").stdout)
+    assert (figures["method"], figures["frames"], figures["compare"]) == ("tfstp", 1, {})
 
 
 # info

@@ -12,6 +12,7 @@ import pytest
 from conftest import SMALL, Command, contents
 from PIL import Image
 
+from spikerecon.comparison import HEADING
 from spikerecon.engine import Reconstructor
 from spikerecon.recording import open_recording
 from spikerecon.video import read_video, to_uint
@@ -69,12 +70,33 @@ def test_pictures(spikerecon: Command, small_file: Path, output: str, names: str
     assert len(list(Path().rglob("*.png"))) == len(expected)
 
 
-@pytest.mark.parametrize("method", ["tfp", "tfi", "stir"])
+@pytest.mark.parametrize("method", ["tfp", "tfi", "tfstp", "stir"])
 def test_methods(spikerecon: Command, small_file: Path, method: str):
     words = ("--method", method, "--gain", 1.5, "--precision", "float32", "--device", "cpu")
     spikerecon("convert", small_file, "-o", "out", *SMALL, *words)
     found = [np.asarray(Image.open(path)) for path in sorted(Path("out").iterdir())]
     assert far_apart(found, pictures(small_file, method)) == 0
+
+
+def test_methods_side_by_side(spikerecon: Command, small_file: Path):
+    words = ("--compare", "tfp,stir", "--gain", 1.5, "--precision", "float32", "--device", "cpu")
+    result = spikerecon("convert", small_file, "-o", "out.mkv", *SMALL, *words, "--codec", "ffv1", "--json")
+    found = list(read_video("out.mkv"))
+    both = zip(pictures(small_file, "tfp"), pictures(small_file, "stir"), strict=True)
+    assert far_apart([picture[HEADING:] for picture in found], [np.hstack(pair) for pair in both]) == 0
+    assert min(picture[:HEADING].max() for picture in found) > 150
+    told = json.loads(result.stdout)
+    assert (told["method"], told["width"], told["frames"]) == ("tfp,stir", 64, 3)
+    assert told["weights"].startswith("mean of 20 planes; weights stir (")
+    said = result.stderr.splitlines()
+    assert [line.split(":")[0] for line in said[2:4]] == ["tfp", "stir"]
+    assert sum("gain 1.5" in line for line in said) == 1
+
+
+def test_the_widest_window_sets_the_centres_of_a_comparison(spikerecon: Command, small_file: Path):
+    words = ("--compare", "tfstp,tfp", "--window", 80, "--json", "--dry-run")
+    told = json.loads(spikerecon("convert", small_file, "-o", "out.gif", *SMALL, *words).stdout)
+    assert (told["first_center"], told["frames"]) == (40, 2)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
@@ -175,11 +197,15 @@ def test_a_part_of_the_recording(
 
 
 @pytest.mark.parametrize("words", [(), ("--start", 20), ("--end", 90, "--step", 7)])
-def test_standard_input_gives_the_same_as_a_file(spikerecon: Command, small_file: Path, words: tuple[object, ...]):
-    rest = (*SMALL, "--method", "tfp", "--gain", 2, "-q", *words)
-    spikerecon("convert", small_file, "-o", "file", *rest)
-    spikerecon("convert", "-", "-o", "stream", *rest, input=small_file.read_bytes())
+@pytest.mark.parametrize("method", ["tfp", "tfstp"])
+def test_standard_input_gives_the_same_as_a_file(
+    spikerecon: Command, small_file: Path, method: str, words: tuple[object, ...]
+):
+    rest = (*SMALL, "--method", method, "-q", *words)
+    spikerecon("convert", small_file, "-o", "file", *rest, "--gain", 2)
+    spikerecon("convert", "-", "-o", "stream", *rest, "--gain", 2, input=small_file.read_bytes())
     assert contents(Path("file")) == contents(Path("stream"))
+    spikerecon("convert", "-", "-o", "auto", *rest, input=small_file.read_bytes())  # reads for the gain first
 
 
 def test_gain_and_gamma(spikerecon: Command, small_file: Path):

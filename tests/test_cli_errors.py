@@ -111,6 +111,16 @@ WRONG = [
     ("batch size '0' is neither", 2, f"{STIR} --batch-size 0"),
     ("batch size 'many' is neither", 2, f"{STIR} --batch-size many"),
     ("'--method': 'magic' is not one of", 2, f"{CONVERT} --method magic"),
+    ("tfstp has no window", 2, f"{STIR} --method tfstp --window 20"),
+    ("--compare and --method exclude each other", 2, f"{CONVERT} --compare tfp,tfi"),
+    ("--compare and --method exclude each other", 2, f"{FRAMES} --center 60 --compare tfp,tfi"),
+    ("unknown method 'magic'", 2, f"{STIR} --compare tfp,magic"),
+    ("unknown method ''", 2, f"{STIR} --compare tfp,"),
+    ("--compare tfp names one method", 2, f"{STIR} --compare tfp"),
+    ("the window of stir is set by its weights", 2, f"{STIR} --compare stir,tfstp --window 40"),
+    ("a stream can be read once only", 2, f"convert - {' '.join(SMALL)} --compare tfp,tfi -o out.mp4"),
+    ("a stream can be read once only", 2, f"frames - {' '.join(SMALL)} --center 60 --compare tfp,tfi"),
+    ("center 15 is out of range", 2, f"frames small.dat {' '.join(SMALL)} --center 15 --compare tfp,tfstp"),
     # where to
     ("out.avi: unknown suffix .avi", 2, "convert small.dat -o out.avi"),
     ("out.txt: unknown suffix .txt", 2, f"{FRAMES} --center 60 -o out.txt"),
@@ -153,6 +163,7 @@ WRONG = [
     ("weights are written as .safetensors", 2, "weights import bomb.pth -o out.pth"),
     # the others
     ("--frames and --step are whole numbers", 2, "bench --method tfp --frames 0"),
+    ("no way window by window to compare it with", 2, "bench --method tfstp --compare reference -q"),
     ("too few to time", 2, "bench small.dat --size 64x48 --method tfp --step 40"),
     ("no.json: is no list of sequences", 1, "evaluate no.json --method tfp"),
     ("gone.json: entry 0 is no sequence", 1, "evaluate gone.json --method tfp"),
@@ -254,8 +265,8 @@ def test_an_interrupt_leaves_nothing(
 ):
     plain = Reconstructor.frames
 
-    def interrupted(*arguments: Any) -> Iterator[Any]:
-        yield next(plain(*arguments))
+    def interrupted(*arguments: Any, **options: Any) -> Iterator[Any]:
+        yield next(plain(*arguments, **options))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Reconstructor, "frames", interrupted)

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from spikerecon.comparison import HEADING
 from spikerecon.engine import Reconstructor
 from spikerecon.errors import RecordingError
-from spikerecon.evaluation import HEADING, evaluate, load_sequences, read_truth, sheet
+from spikerecon.evaluation import evaluate, load_sequences, read_truth, sheet
 from spikerecon.recording import write_packed
 from spikerecon.simulate import make_scene, sequence_entry, simulate, truth
 from spikerecon.video import to_uint, write_png

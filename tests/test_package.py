@@ -33,7 +33,8 @@ ALLOWED: dict[str, set[str]] = {
     "engine": ENGINE,
     "video": {"errors", "pipeline"},
     "simulate": {"errors", "recording"},
-    "evaluation": {*RECORDINGS, "engine", "metrics", "video"},
+    "comparison": {"engine", "recording"},
+    "evaluation": {*RECORDINGS, "comparison", "engine", "metrics", "video"},
     "benchmark": {"errors", "engine", "methods", "recording", "video"},
     "training": {*ENGINE, "classical", "engine", "metrics", "plot", "simulate", "training", "video"},
 }

@@ -5,7 +5,9 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -468,6 +470,25 @@ def test_a_huge_file_opens_by_its_size(tmp_path):
         recording = open_recording(tmp_path / "huge.dat", layout="packed", size=(400, 250))
     assert recording.planes == 8_000_000
     assert recording.read(7_999_999, 8_000_001).shape == (1, 250, 50)
+
+
+def test_threads_read_one_after_the_other(tmp_path, monkeypatch):
+    file = saved(tmp_path, noise(70))
+    with open_recording(file, size=(400, 250)) as recording:
+        expected = recording.read(0, 70)
+        plain, busy = recording._source.read, threading.Lock()
+
+        def read(start, stop):
+            assert busy.acquire(blocking=False)
+            try:
+                return plain(start, stop)
+            finally:
+                busy.release()
+
+        monkeypatch.setattr(recording._source, "read", read)
+        with ThreadPoolExecutor(8) as pool:
+            for start, rows in pool.map(lambda i: (i % 60, recording.read(i % 60, i % 60 + 10)), range(200)):
+                assert np.array_equal(rows, expected[start : start + 10])
 
 
 def test_a_file_that_shrinks(tmp_path):

@@ -13,6 +13,7 @@ from spikerecon.cli.options import (
     InputOptions,
     MethodOptions,
     PictureOptions,
+    compare_option,
     input_options,
     json_option,
     method_options,
@@ -31,6 +32,7 @@ FOLLOW_SECONDS = 5.0
 @click.option("-o", "--output", required=True, metavar="OUT", help="Video, folder or pattern; see above.")
 @input_options
 @method_options
+@compare_option
 @step_option
 @picture_options
 @click.option("--fps", type=float, default=60, show_default=True, help="Playback pictures a second.")
@@ -50,6 +52,7 @@ def command(
     output: str,
     source: InputOptions,
     run: MethodOptions,
+    compare: str | None,
     step: int,
     picture: PictureOptions,
     fps: float,
@@ -70,6 +73,7 @@ def command(
     \b
     spikerecon convert fan.dat -o fan.mp4
     spikerecon convert *.dat -o "videos/{name}.mp4" --step 10
+    spikerecon convert fan.dat -o methods.mp4 --compare tfp,stir
     """
     if len(inputs) > 1 and "{name}" not in output:
         raise UsageError(f"{len(inputs)} inputs need an output with {{name}} in it, such as 'videos/{{name}}.mp4'")
@@ -80,7 +84,7 @@ def command(
     results, failed = [], 0
     for path, target in zip(inputs, targets, strict=True):
         try:
-            results.append(_convert(path, target, source, run, step, picture, writing, follow, dry_run, quiet))
+            results.append(_convert(path, target, source, run, compare, step, picture, writing, follow, dry_run, quiet))
         except SpikeReconError as error:
             if len(inputs) == 1:
                 raise
@@ -97,6 +101,7 @@ def _convert(
     target: str,
     source: InputOptions,
     run: MethodOptions,
+    compare: str | None,
     step: int,
     picture: PictureOptions,
     writing: dict[str, Any],
@@ -105,12 +110,14 @@ def _convert(
     quiet: bool,
 ) -> dict[str, Any]:
     from spikerecon import video
+    from spikerecon.comparison import side_by_side
 
     writing = {**writing, "bit_depth": int(picture.bit_depth)}
     checked = video.check_output(target, **writing)
     with source.open(path, follow=FOLLOW_SECONDS if follow else None) as recording:
         start, end = source.span()
-        engine = run.reconstructor(recording, start, end)
+        engines = run.reconstructors(compare, recording, start, end)
+        engine = max(engines, key=lambda engine: engine.window)  # what its windows fit into, the others' do
         centers = engine.centers(recording, start=start, end=end, step=step)
         levels = picture.levels(recording, start, end)
         total = len(centers) if recording.planes is not None or end is not None else None
@@ -119,7 +126,8 @@ def _convert(
         )
         say(f"{recording.name}: {recording.width}x{recording.height}, {length} ({recording.layout})", quiet)
         say(rates_text(source.rate, step, checked.fps), quiet)
-        say(f"{engine.about}, gain {levels['gain']:.4g}", quiet)
+        about = "\n".join(engine.about for engine in engines)
+        say(f"{about}, gain {levels['gain']:.4g}", quiet)
         for note in checked.notes:
             say(f"note: {note}", quiet)
         result: dict[str, Any] = {
@@ -135,8 +143,8 @@ def _convert(
             "fps": checked.fps,
             "gain": levels["gain"],
             "bin": engine.merge,
-            "method": engine.method.name,
-            "weights": engine.method.about,
+            "method": ",".join(engine.method.name for engine in engines),
+            "weights": "; ".join(engine.method.about for engine in engines),
             "device": str(engine.device),
             "precision": engine.precision,
         }
@@ -144,10 +152,11 @@ def _convert(
             say(f"would write {total if total is not None else 'all'} frames to {checked.path}", quiet)
             return result
         began = time.perf_counter()
+        white = 1 / levels["gain"]
         with progress(total, step=step, planes_per_second=source.rate, quiet=quiet) as shown:
             written = video.save(
                 target,
-                (frame.rate for frame in engine.frames(recording, centers)),
+                (frame.rate for frame in side_by_side(engines, recording, centers, start=start, white=white)),
                 gain=levels["gain"],
                 gamma=levels["gamma"],
                 on_progress=shown.update,

@@ -13,6 +13,7 @@ from spikerecon.cli.options import (
     InputOptions,
     MethodOptions,
     PictureOptions,
+    compare_option,
     input_options,
     json_option,
     method_options,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 )
 @input_options
 @method_options
+@compare_option
 @picture_options
 @overwrite_option
 @json_option
@@ -50,6 +52,7 @@ def command(
     output: str,
     source: InputOptions,
     run: MethodOptions,
+    compare: str | None,
     picture: PictureOptions,
     overwrite: bool,
     as_json: bool,
@@ -61,6 +64,7 @@ def command(
     spikerecon frames fan.dat --center 1200
     spikerecon frames fan.dat --centers 100:2000:100 -o pictures
     spikerecon frames --center 1200
+    spikerecon frames --center 1200 --compare tfp,tfi,tfstp,stir
     """
     from spikerecon import video, windows
 
@@ -80,7 +84,10 @@ def command(
     for file in files:
         if file.parent.is_dir() or output.endswith(".png"):
             video.check_png(file, overwrite=overwrite)
-    pictures = _built_in(run, picture, wanted) if path is None else _recorded(path, run, source, picture, wanted)
+    if path is None:
+        pictures = _built_in(run, compare, picture, wanted)
+    else:
+        pictures = _recorded(path, run, compare, source, picture, wanted)
     written: list[dict[str, Any]] = []
     for file, (frame, levels, about) in zip(files, pictures, strict=True):
         if not written:
@@ -95,29 +102,41 @@ def command(
 
 
 def _recorded(
-    path: str, run: MethodOptions, source: InputOptions, picture: PictureOptions, wanted: list[int]
+    path: str,
+    run: MethodOptions,
+    compare: str | None,
+    source: InputOptions,
+    picture: PictureOptions,
+    wanted: list[int],
 ) -> Iterator[tuple[Frame, dict[str, Any], str]]:
     """Frames, the levels to draw them with, and what made them."""
+    from spikerecon.comparison import side_by_side
+
     with source.open(path) as recording:
-        span = source.span()
-        engine = run.reconstructor(recording, *span)
-        levels = picture.levels(recording, *span)
-        for frame in engine.frames(recording, wanted):
-            yield frame, levels, engine.about
+        start, end = source.span()
+        engines = run.reconstructors(compare, recording, start, end)
+        levels = picture.levels(recording, start, end)
+        about = "\n".join(engine.about for engine in engines)
+        for frame in side_by_side(engines, recording, wanted, start=start, white=1 / levels["gain"]):
+            yield frame, levels, about
 
 
 def _built_in(
-    run: MethodOptions, picture: PictureOptions, wanted: list[int]
+    run: MethodOptions, compare: str | None, picture: PictureOptions, wanted: list[int]
 ) -> Iterator[tuple[Frame, dict[str, Any], str]]:
     """The same of the built-in fan. Films just the planes around each centre: it turns for ever."""
+    from spikerecon.comparison import side_by_side
     from spikerecon.engine import Frame
     from spikerecon.simulate import film
     from spikerecon.windows import check_center
 
     sample = film("fan", planes=60)
-    engine, levels = run.reconstructor(sample), picture.levels(sample, 0, None)
+    engines, levels = run.reconstructors(compare, sample), picture.levels(sample, 0, None)
+    about = "\n".join(engine.about for engine in engines)
     for center in wanted:
-        check_center(center, None, engine.before, engine.after)
-        recording = film("fan", planes=engine.window, start=center - engine.before)
-        (frame,) = engine.frames(recording, [engine.before])
-        yield Frame(center, frame.rate), levels, engine.about
+        check_center(center, None, max(engine.before for engine in engines), 0)
+        before = min(center, max(engine.reach for engine in engines))
+        after = max(engine.window - engine.before for engine in engines)
+        recording = film("fan", planes=before + after, start=center - before)
+        (frame,) = side_by_side(engines, recording, [before], white=1 / levels["gain"])
+        yield Frame(center, frame.rate), levels, about

@@ -87,7 +87,7 @@ input_options = _packed(
 class MethodOptions:
     """What turns spikes into pictures, and on what."""
 
-    method: str
+    method: str | None
     window: int | None
     weights: str
     device: str
@@ -100,7 +100,29 @@ class MethodOptions:
         self, recording: Recording | None = None, start: int = 0, end: int | None = None
     ) -> Reconstructor:
         """The engine; an automatic --bin is measured on planes `start` to `end` of a recording."""
+        (engine,) = self._reconstructors([self.method or "stir"], recording, start, end)
+        return engine
+
+    def reconstructors(
+        self, compare: str | None, recording: Recording, start: int = 0, end: int | None = None
+    ) -> list[Reconstructor]:
+        """The engine, or one for each of the methods to compare; see `reconstructor`."""
+        if compare is None:
+            return [self.reconstructor(recording, start, end)]
+        if self.method is not None:
+            raise UsageError("--compare and --method exclude each other: name all methods in --compare")
+        names = [name.strip() for name in compare.split(",")]
+        if len(names) < 2:
+            raise UsageError(f"--compare {compare} names one method: give two or more, such as tfp,stir")
+        if recording.planes is None:
+            raise UsageError(f"{recording.name}: a stream can be read once only: --compare takes a file that is whole")
+        return self._reconstructors(names, recording, start, end)
+
+    def _reconstructors(
+        self, names: list[str], recording: Recording | None, start: int, end: int | None
+    ) -> list[Reconstructor]:
         from spikerecon.engine import Reconstructor
+        from spikerecon.methods import WINDOWED
         from spikerecon.recording import auto_merge
 
         if self.bin == "auto":
@@ -111,22 +133,26 @@ class MethodOptions:
             merge = int(self.bin) if self.bin.isdecimal() else 0
         if merge < 1:
             raise UsageError(f"--bin '{self.bin}' is neither auto nor a whole number from 1 on")
-        return Reconstructor(
-            self.method,
-            weights=self.weights,
-            window=self.window,
-            device=self.device,
-            precision=self.precision,
-            batch_size=self.batch_size,
-            tile=self.tile,
-            merge=merge,
-        )
+        windowed = [name for name in names if name in WINDOWED] or names  # where none is, each says so
+        return [
+            Reconstructor(
+                name,
+                weights=self.weights,
+                window=self.window if name in windowed else None,
+                device=self.device,
+                precision=self.precision,
+                batch_size=self.batch_size,
+                tile=self.tile,
+                merge=merge,
+            )
+            for name in names
+        ]
 
 
 method_options = _packed(
     "run",
     MethodOptions,
-    click.option("--method", type=click.Choice(["stir", "tfp", "tfi"]), default="stir", show_default=True),
+    click.option("--method", type=click.Choice(["stir", "tfp", "tfi", "tfstp"]), help="[default: stir]"),
     click.option("--window", type=int, help="Planes that tfp averages (default 20) or tfi searches (default 60)."),
     click.option("--weights", metavar="NAME|FILE", default="stir", show_default=True, help="Weights of stir."),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps."),
@@ -196,6 +222,9 @@ picture_options = _packed(
     click.option("--bit-depth", type=click.Choice(["8", "16"]), default="8", show_default=True),
 )
 
+compare_option = click.option(
+    "--compare", metavar="NAME,NAME...", help="Methods to show side by side, instead of --method: tfp,tfi,tfstp,stir."
+)
 step_option = click.option("--step", type=int, default=20, show_default=True, help="Planes between output frames.")
 overwrite_option = click.option("-y", "--overwrite", is_flag=True, help="Replace what is there.")
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Say nothing but warnings and errors.")

@@ -2,6 +2,7 @@
 
 import stat
 import sys
+import threading
 import warnings
 from io import FileIO
 from pathlib import Path
@@ -38,7 +39,7 @@ TELLING_BYTES = 60 * 250_000
 
 
 class Recording:
-    """An open recording; made by `open_recording`. One thread at a time may read from it.
+    """An open recording; made by `open_recording`. Several threads may read from it, one after the other.
 
     Attributes: `name`, `width` and `height` in pixels, `layout` (its name), `flip` (whether stored rows are
     turned upside down), `why` (how layout and size were settled), `notes` (the warnings so far).
@@ -49,6 +50,7 @@ class Recording:
         self.width, self.height = size
         self.notes: list[str] = []
         self._source = source
+        self._reading = threading.Lock()
         self._tell()
         if self.planes is not None:
             self._check_length()
@@ -72,11 +74,12 @@ class Recording:
         """
         if not 0 <= start <= stop:
             raise UsageError(f"{self.name}: planes {start} to {stop} are no range; planes count from 0")
-        open_ended = self.planes is None
-        rows = self._source.read(start, stop)
-        self._tell()
-        if open_ended and self.planes is not None:
-            self._check_length()
+        with self._reading:
+            open_ended = self.planes is None
+            rows = self._source.read(start, stop)
+            self._tell()
+            if open_ended and self.planes is not None:
+                self._check_length()
         return np.ascontiguousarray(rows[:, ::-1] if self.flip else rows)
 
     def close(self) -> None:
