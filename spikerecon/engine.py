@@ -29,7 +29,7 @@ T = TypeVar("T")
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 STAGES = ("read", "unpack", "encode", "decode", "to host")
 QUEUE_DEPTH = 2  # batches read ahead, and frames waiting to be taken
-CACHE_BYTES = 2**30  # features kept for later windows; blocks beyond are encoded again
+CACHE_BYTES = 2**31  # features kept for later windows (1000x1000 at step 1 takes 1.9 GiB); others are encoded again
 CUDA_BATCH_PIXELS = 16 * 400 * 250  # pictures decoded at once: what keeps a GPU busy
 
 
