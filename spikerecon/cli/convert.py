@@ -11,10 +11,12 @@ import click
 from spikerecon.cli.console import progress, rates_text, say, write_json
 from spikerecon.cli.options import (
     InputOptions,
+    MendOptions,
     MethodOptions,
     PictureOptions,
     input_options,
     json_option,
+    mend_options,
     method_options,
     overwrite_option,
     picture_options,
@@ -30,6 +32,7 @@ FOLLOW_SECONDS = 5.0
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("-o", "--output", required=True, metavar="OUT", help="Video, folder or pattern; see above.")
 @input_options
+@mend_options
 @method_options
 @step_option
 @picture_options
@@ -49,6 +52,7 @@ def command(
     inputs: tuple[str, ...],
     output: str,
     source: InputOptions,
+    mending: MendOptions,
     run: MethodOptions,
     step: int,
     picture: PictureOptions,
@@ -80,7 +84,7 @@ def command(
     results, failed = [], 0
     for path, target in zip(inputs, targets, strict=True):
         try:
-            results.append(_convert(path, target, source, run, step, picture, writing, follow, dry_run, quiet))
+            results.append(_convert(path, target, source, mending, run, step, picture, writing, follow, dry_run, quiet))
         except SpikeReconError as error:
             if len(inputs) == 1:
                 raise
@@ -96,6 +100,7 @@ def _convert(
     path: str,
     target: str,
     source: InputOptions,
+    mending: MendOptions,
     run: MethodOptions,
     step: int,
     picture: PictureOptions,
@@ -108,7 +113,8 @@ def _convert(
 
     writing = {**writing, "bit_depth": int(picture.bit_depth)}
     checked = video.check_output(target, **writing)
-    with source.open(path, follow=FOLLOW_SECONDS if follow else None) as recording:
+    patience = FOLLOW_SECONDS if follow else None
+    with source.open(path, follow=patience, mending=mending, quiet=quiet) as recording:
         start, end = source.span()
         engine = run.reconstructor(recording, start, end)
         centers = engine.centers(recording, start=start, end=end, step=step)

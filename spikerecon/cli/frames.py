@@ -11,10 +11,12 @@ import click
 from spikerecon.cli.console import say, write_json
 from spikerecon.cli.options import (
     InputOptions,
+    MendOptions,
     MethodOptions,
     PictureOptions,
     input_options,
     json_option,
+    mend_options,
     method_options,
     overwrite_option,
     picture_options,
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 @click.argument("path", required=False, metavar="[INPUT]")
 @click.option("--center", type=int, multiple=True, help="The plane that starts at the picture's instant.")
 @click.option("--centers", metavar="START:STOP:STEP", help="Centres at even distances.")
+@click.option("--at", multiple=True, metavar="TIME", help="The picture's instant as a time: 12.5ms, 0.5s.")
 @click.option(
     "-o",
     "--output",
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     help="A .png file, or a folder (made where it is missing). [default: here]",
 )
 @input_options
+@mend_options
 @method_options
 @picture_options
 @overwrite_option
@@ -47,8 +51,10 @@ def command(
     path: str | None,
     center: tuple[int, ...],
     centers: str | None,
+    at: tuple[str, ...],
     output: str,
     source: InputOptions,
+    mending: MendOptions,
     run: MethodOptions,
     picture: PictureOptions,
     overwrite: bool,
@@ -59,14 +65,15 @@ def command(
 
     \b
     spikerecon frames fan.dat --center 1200
+    spikerecon frames fan.dat --at 12.5ms --at 30ms --crop 100,50,200,150
     spikerecon frames fan.dat --centers 100:2000:100 -o pictures
     spikerecon frames --center 1200
     """
     from spikerecon import video, windows
 
-    wanted = sorted({*center, *(windows.parse_range(centers) if centers else ())})
+    wanted = sorted({*center, *map(source.moment, at), *(windows.parse_range(centers) if centers else ())})
     if not wanted:
-        raise UsageError("no picture asked for: give --center N or --centers START:STOP:STEP")
+        raise UsageError("no picture asked for: give --center N, --at TIME or --centers START:STOP:STEP")
     name = "fan" if path is None else "stdin" if path == "-" else Path(path).stem
     if output.endswith(".png"):
         if len(wanted) > 1:
@@ -80,7 +87,10 @@ def command(
     for file in files:
         if file.parent.is_dir() or output.endswith(".png"):
             video.check_png(file, overwrite=overwrite)
-    pictures = _built_in(run, picture, wanted) if path is None else _recorded(path, run, source, picture, wanted)
+    if path is None:
+        pictures = _built_in(run, source, picture, wanted)
+    else:
+        pictures = _recorded(path, run, source, mending, picture, wanted, quiet)
     written: list[dict[str, Any]] = []
     for file, (frame, levels, about) in zip(files, pictures, strict=True):
         if not written:
@@ -95,10 +105,16 @@ def command(
 
 
 def _recorded(
-    path: str, run: MethodOptions, source: InputOptions, picture: PictureOptions, wanted: list[int]
+    path: str,
+    run: MethodOptions,
+    source: InputOptions,
+    mending: MendOptions,
+    picture: PictureOptions,
+    wanted: list[int],
+    quiet: bool,
 ) -> Iterator[tuple[Frame, dict[str, Any], str]]:
     """Frames, the levels to draw them with, and what made them."""
-    with source.open(path) as recording:
+    with source.open(path, mending=mending, quiet=quiet) as recording:
         span = source.span()
         engine = run.reconstructor(recording, *span)
         levels = picture.levels(recording, *span)
@@ -107,17 +123,17 @@ def _recorded(
 
 
 def _built_in(
-    run: MethodOptions, picture: PictureOptions, wanted: list[int]
+    run: MethodOptions, source: InputOptions, picture: PictureOptions, wanted: list[int]
 ) -> Iterator[tuple[Frame, dict[str, Any], str]]:
     """The same of the built-in fan. Films just the planes around each centre: it turns for ever."""
     from spikerecon.engine import Frame
     from spikerecon.simulate import film
     from spikerecon.windows import check_center
 
-    sample = film("fan", planes=60)
+    sample = source.cropped(film("fan", planes=60))
     engine, levels = run.reconstructor(sample), picture.levels(sample, 0, None)
     for center in wanted:
         check_center(center, None, engine.before, engine.after)
-        recording = film("fan", planes=engine.window, start=center - engine.before)
+        recording = source.cropped(film("fan", planes=engine.window, start=center - engine.before))
         (frame,) = engine.frames(recording, [engine.before])
         yield Frame(center, frame.rate), levels, engine.about
