@@ -20,7 +20,17 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from spikerecon.engine import Frame, Reconstructor
     from spikerecon.errors import SpikeReconError
-    from spikerecon.recording import Recording, auto_gain, from_rows, open_recording, pack, unpack
+    from spikerecon.recording import (
+        Recording,
+        auto_gain,
+        cropped,
+        find_flaws,
+        from_rows,
+        mended,
+        open_recording,
+        pack,
+        unpack,
+    )
     from spikerecon.video import open_writer, save, to_uint, write_png
 
 _HOMES = {
@@ -29,7 +39,10 @@ _HOMES = {
     "Recording": "recording",
     "SpikeReconError": "errors",
     "auto_gain": "recording",
+    "cropped": "recording",
+    "find_flaws": "recording",
     "from_rows": "recording",
+    "mended": "recording",
     "open_recording": "recording",
     "open_writer": "video",
     "pack": "recording",
@@ -45,7 +58,10 @@ __all__ = [
     "Recording",
     "SpikeReconError",
     "auto_gain",
+    "cropped",
+    "find_flaws",
     "from_rows",
+    "mended",
     "open_recording",
     "open_writer",
     "pack",

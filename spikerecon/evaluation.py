@@ -110,7 +110,11 @@ def load_sequences(path: str | os.PathLike[str]) -> list[TrueSequence]:
 def evaluate(
     engine: Reconstructor, sequences: Sequence[TrueSequence], on_score: Callable[[Score], None] | None = None
 ) -> Evaluation:
-    """Score a method. A prediction is rate / full-scale rate, clipped to [0, 1]. Raises what reading raises."""
+    """Score a method. A prediction is rate / full-scale rate, clipped to [0, 1].
+
+    Flawed pixels are not mended: what is measured is the method, on the planes as they are, and whatever is compared
+    with it gets the same. Raises what reading raises.
+    """
     scores = []
     for sequence in sequences:
         size = (sequence.width, sequence.height)

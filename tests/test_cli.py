@@ -73,6 +73,18 @@ def test_centers_at_even_distances_are_added(spikerecon: Command, small_file: Pa
     assert list(contents(Path())) == [f"small_{center:06d}.png" for center in (30, 33, 50, 70)]
 
 
+def test_frames_at_a_time(spikerecon: Command, small_file: Path):
+    words = ("--at", "1.25ms", "--at", "0.0015s", "--center", 40, "--centers", "30:61:30")
+    spikerecon("frames", small_file, "-o", "a", *SMALL, *TFP, *words)
+    names = [f"small_{center:06d}.png" for center in (30, 40, 50, 60)]
+    assert list(contents(Path("a"))) == names
+    spikerecon("frames", small_file, "-o", "b", *SMALL, *TFP, "--rate", 20000, "--at", "2.5ms")
+    assert list(contents(Path("b"))) == [names[2]]
+    assert Path("b", names[2]).read_bytes() == Path("a", names[2]).read_bytes()
+    spikerecon("frames", "-o", "c", *TFP, "--at", "2 ms")
+    assert list(contents(Path("c"))) == ["fan_000080.png"]
+
+
 def test_a_single_frame_in_a_file_of_its_own(spikerecon: Command, small_file: Path):
     words = (*TFP, "--bit-depth", 16, "--json")
     result = spikerecon("frames", small_file, "--center", 50, "-o", "one.png", *SMALL, *words)
@@ -181,6 +193,7 @@ def test_info_as_json(spikerecon: Command, small_file: Path):
     rates = facts.pop("firing_rate")
     assert set(rates) == {"mean", "p1", "p50", "p99", "p99_9", "never", "always"}
     assert 0 < rates["p50"] < 1
+    assert facts.pop("flaws") == {"dead": 0, "stuck": 0}
     assert facts == {
         "input": str(small_file),
         "layout": "packed",

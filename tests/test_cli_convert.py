@@ -14,6 +14,7 @@ from PIL import Image
 
 from spikerecon.comparison import HEADING
 from spikerecon.engine import Reconstructor
+from spikerecon.methods import Stir
 from spikerecon.recording import open_recording
 from spikerecon.video import read_video, to_uint
 
@@ -194,6 +195,16 @@ def test_a_part_of_the_recording(
     told = json.loads(result.stdout)
     assert (told["first_center"], told["frames"]) == (first_center, frames)
     assert len(list(read_video("out.gif"))) == frames
+
+
+def test_every_plane_costs_a_block_at_most_once(spikerecon: Command, small_file: Path, monkeypatch: pytest.MonkeyPatch):
+    encoded: list[int] = []
+    plain = Stir.encode
+    monkeypatch.setattr(Stir, "encode", lambda self, blocks: encoded.append(len(blocks)) or plain(self, blocks))
+    words = (*SMALL, "--crop", "0,0,16,16", "--end", 80, "--step", 1, "-q")
+    spikerecon("convert", small_file, "-o", "all.gif", *words)
+    assert len(list(read_video("all.gif"))) == 21
+    assert sum(encoded) == 61  # as many as there are blocks of 20 planes in 80
 
 
 @pytest.mark.parametrize("words", [(), ("--start", 20), ("--end", 90, "--step", 7)])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from spikerecon import engine as engines
 from spikerecon import recording as recordings
 from spikerecon.classical import ShortTermPlasticity
 from spikerecon.engine import (
@@ -107,6 +108,31 @@ def test_a_block_is_encoded_once(stir, fan, monkeypatch):
     encoded.clear()
     assert len(list(engine.frames(fan, range(30, 131, 10)))) == 11
     assert sum(encoded) == 15
+
+
+@pytest.mark.parametrize(("pixels", "item"), [(400 * 256, 4), (1008 * 1008, 2)], ids=["400x250", "1000x1000"])
+def test_memory_keeps_the_blocks_of_every_plane(stir, pixels, item, monkeypatch):
+    """In float32, and in the precision of most devices; a thousandth of both the features and the memory for them."""
+    with torch.inference_mode():
+        values = sum(level.numel() for level in stir.encode(torch.zeros(1, 20, 32, 32))) / 32**2
+    encoded = []
+
+    class Counted:
+        name, about, network, multiple = "counted", "", None, 1
+        block_planes, offsets = stir.block_planes, stir.offsets
+
+        def encode(self, blocks):
+            encoded.append(len(blocks))
+            return [torch.zeros(1, int(values * pixels * item / 1000), dtype=torch.uint8)]
+
+        def decode(self, *blocks):
+            return torch.zeros(1, 8, 8)
+
+    monkeypatch.setattr(engines, "CACHE_BYTES", engines.CACHE_BYTES // 1000)
+    recording = recordings.from_rows(np.zeros((160, 8, 1), np.uint8), 8)
+    counting = Reconstructor(Counted(), device="cpu")
+    assert len(list(counting.frames(recording, counting.centers(recording, step=1)))) == 101
+    assert sum(encoded) == 141
 
 
 def test_features_are_dropped_when_no_window_needs_them(stir, fan):

@@ -54,7 +54,10 @@ def test_the_readme_names_only_commands_and_options_that_there_are():
     for name in re.findall(r"^spikerecon (\w+)", text, re.MULTILINE):
         assert name in main.commands
     known = {"--help"} | {
-        flag for command in main.commands.values() for option in command.params for flag in option.opts
+        flag
+        for command in main.commands.values()
+        for option in command.params
+        for flag in (*option.opts, *option.secondary_opts)
     }
     for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]+", text):
         assert flag in known, flag

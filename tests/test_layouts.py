@@ -21,10 +21,8 @@ from spikerecon.recording import (
     LAYOUT_NAMES,
     MIN_PLANES,
     WRITTEN_LAYOUTS,
-    crop_rows,
     open_recording,
     pack,
-    parse_crop,
     rate_over_time,
     unpack,
     write_packed,
@@ -327,27 +325,6 @@ def test_blocks_of_a_written_folder(tmp_path: Path):
     assert [path.name for path in tmp_path.iterdir()] == ["r"]
 
 
-# Crops
-
-
-@few
-@given(data=st.data())
-def test_crop(data: st.DataObject):
-    width, height = data.draw(st.integers(1, 60)), data.draw(st.integers(1, 20))
-    left, top = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
-    across, down = data.draw(st.integers(1, width - left)), data.draw(st.integers(1, height - top))
-    rows = noise(width, height, 3)
-    crop = parse_crop(f"{left}, {top}, {across}, {down}", width, height)
-    expected = unpack(rows, width)[:, top : top + down, left : left + across]
-    assert (crop_rows(rows, crop) == pack(expected)).all()
-
-
-@pytest.mark.parametrize("text", ["", "1,2,3", "0,0,0,5", "0,0,8,00", "0,0,9,1", "-1,0,2,2", "1,1,8,1", "0,0,2.5,2"])
-def test_parse_crop_refuses(text: str):
-    with pytest.raises(UsageError, match="crop"):
-        parse_crop(text, 8, 8)
-
-
 # The commands
 
 
@@ -379,7 +356,7 @@ def test_repack_of_a_part(spikerecon: Command, small_file: Path):
 @pytest.mark.parametrize(
     ("words", "wanted"),
     [
-        (("--crop", "60,0,8,8"), "crop '60,0,8,8' reaches beyond a picture of 64x48"),
+        (("--crop", "60,0,8,8"), "crop 60,0,8,8 is no part of a picture of 64x48"),
         (("--crop", "0,0,3,3"), "3x3 does not fill whole bytes"),
         (("--end", 101), "end 101 is out of range: this recording has 100 planes"),
         (("--start", 100), "planes 100 to 100 are no range"),

@@ -54,7 +54,7 @@ def command(
 
     if (frames is not None and frames < 1) or step < 1:
         raise UsageError("--frames and --step are whole numbers from 1 on")
-    with film("fan", planes=60) if path is None else source.open(path) as recording:
+    with source.cropped(film("fan", planes=60)) if path is None else source.open(path) as recording:
         if recording.planes is None:
             raise UsageError("a stream can be read once only: bench takes a file")
         start, end = source.span()
@@ -62,7 +62,9 @@ def command(
         if frames is None:
             frames = 500 if engine.device.type == "cuda" else 10
         if path is None:
-            recording = film("fan", planes=engine.window + step * (frames + benchmark.WARM_UP_FRAMES - 1))
+            recording = source.cropped(
+                film("fan", planes=engine.window + step * (frames + benchmark.WARM_UP_FRAMES - 1))
+            )
         measured = benchmark.run(
             engine,
             recording,

@@ -11,11 +11,13 @@ import click
 from spikerecon.cli.console import progress, rates_text, say, write_json
 from spikerecon.cli.options import (
     InputOptions,
+    MendOptions,
     MethodOptions,
     PictureOptions,
     compare_option,
     input_options,
     json_option,
+    mend_options,
     method_options,
     overwrite_option,
     picture_options,
@@ -31,6 +33,7 @@ FOLLOW_SECONDS = 5.0
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("-o", "--output", required=True, metavar="OUT", help="Video, folder or pattern; see above.")
 @input_options
+@mend_options
 @method_options
 @compare_option
 @step_option
@@ -51,6 +54,7 @@ def command(
     inputs: tuple[str, ...],
     output: str,
     source: InputOptions,
+    mending: MendOptions,
     run: MethodOptions,
     compare: str | None,
     step: int,
@@ -84,7 +88,8 @@ def command(
     results, failed = [], 0
     for path, target in zip(inputs, targets, strict=True):
         try:
-            results.append(_convert(path, target, source, run, compare, step, picture, writing, follow, dry_run, quiet))
+            each = _convert(path, target, source, mending, run, compare, step, picture, writing, follow, dry_run, quiet)
+            results.append(each)
         except SpikeReconError as error:
             if len(inputs) == 1:
                 raise
@@ -100,6 +105,7 @@ def _convert(
     path: str,
     target: str,
     source: InputOptions,
+    mending: MendOptions,
     run: MethodOptions,
     compare: str | None,
     step: int,
@@ -114,7 +120,8 @@ def _convert(
 
     writing = {**writing, "bit_depth": int(picture.bit_depth)}
     checked = video.check_output(target, **writing)
-    with source.open(path, follow=FOLLOW_SECONDS if follow else None) as recording:
+    patience = FOLLOW_SECONDS if follow else None
+    with source.open(path, follow=patience, mending=mending, quiet=quiet) as recording:
         start, end = source.span()
         engines = run.reconstructors(compare, recording, start, end)
         engine = max(engines, key=lambda engine: engine.window)  # what its windows fit into, the others' do

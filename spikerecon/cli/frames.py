@@ -11,11 +11,13 @@ import click
 from spikerecon.cli.console import say, write_json
 from spikerecon.cli.options import (
     InputOptions,
+    MendOptions,
     MethodOptions,
     PictureOptions,
     compare_option,
     input_options,
     json_option,
+    mend_options,
     method_options,
     overwrite_option,
     picture_options,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 @click.argument("path", required=False, metavar="[INPUT]")
 @click.option("--center", type=int, multiple=True, help="The plane that starts at the picture's instant.")
 @click.option("--centers", metavar="START:STOP:STEP", help="Centres at even distances.")
+@click.option("--at", multiple=True, metavar="TIME", help="The picture's instant as a time: 12.5ms, 0.5s.")
 @click.option(
     "-o",
     "--output",
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     help="A .png file, or a folder (made where it is missing). [default: here]",
 )
 @input_options
+@mend_options
 @method_options
 @compare_option
 @picture_options
@@ -49,8 +53,10 @@ def command(
     path: str | None,
     center: tuple[int, ...],
     centers: str | None,
+    at: tuple[str, ...],
     output: str,
     source: InputOptions,
+    mending: MendOptions,
     run: MethodOptions,
     compare: str | None,
     picture: PictureOptions,
@@ -62,15 +68,16 @@ def command(
 
     \b
     spikerecon frames fan.dat --center 1200
+    spikerecon frames fan.dat --at 12.5ms --at 30ms --crop 100,50,200,150
     spikerecon frames fan.dat --centers 100:2000:100 -o pictures
     spikerecon frames --center 1200
     spikerecon frames --center 1200 --compare tfp,tfi,tfstp,stir
     """
     from spikerecon import video, windows
 
-    wanted = sorted({*center, *(windows.parse_range(centers) if centers else ())})
+    wanted = sorted({*center, *map(source.moment, at), *(windows.parse_range(centers) if centers else ())})
     if not wanted:
-        raise UsageError("no picture asked for: give --center N or --centers START:STOP:STEP")
+        raise UsageError("no picture asked for: give --center N, --at TIME or --centers START:STOP:STEP")
     name = "fan" if path is None else "stdin" if path == "-" else Path(path).stem
     if output.endswith(".png"):
         if len(wanted) > 1:
@@ -85,9 +92,9 @@ def command(
         if file.parent.is_dir() or output.endswith(".png"):
             video.check_png(file, overwrite=overwrite)
     if path is None:
-        pictures = _built_in(run, compare, picture, wanted)
+        pictures = _built_in(run, compare, source, picture, wanted)
     else:
-        pictures = _recorded(path, run, compare, source, picture, wanted)
+        pictures = _recorded(path, run, compare, source, mending, picture, wanted, quiet)
     written: list[dict[str, Any]] = []
     for file, (frame, levels, about) in zip(files, pictures, strict=True):
         if not written:
@@ -106,13 +113,15 @@ def _recorded(
     run: MethodOptions,
     compare: str | None,
     source: InputOptions,
+    mending: MendOptions,
     picture: PictureOptions,
     wanted: list[int],
+    quiet: bool,
 ) -> Iterator[tuple[Frame, dict[str, Any], str]]:
     """Frames, the levels to draw them with, and what made them."""
     from spikerecon.comparison import side_by_side
 
-    with source.open(path) as recording:
+    with source.open(path, mending=mending, quiet=quiet) as recording:
         start, end = source.span()
         engines = run.reconstructors(compare, recording, start, end)
         levels = picture.levels(recording, start, end)
@@ -122,7 +131,7 @@ def _recorded(
 
 
 def _built_in(
-    run: MethodOptions, compare: str | None, picture: PictureOptions, wanted: list[int]
+    run: MethodOptions, compare: str | None, source: InputOptions, picture: PictureOptions, wanted: list[int]
 ) -> Iterator[tuple[Frame, dict[str, Any], str]]:
     """The same of the built-in fan. Films just the planes around each centre: it turns for ever."""
     from spikerecon.comparison import side_by_side
@@ -130,13 +139,13 @@ def _built_in(
     from spikerecon.simulate import film
     from spikerecon.windows import check_center
 
-    sample = film("fan", planes=60)
+    sample = source.cropped(film("fan", planes=60))
     engines, levels = run.reconstructors(compare, sample), picture.levels(sample, 0, None)
     about = "\n".join(engine.about for engine in engines)
     for center in wanted:
         check_center(center, None, max(engine.before for engine in engines), 0)
         before = min(center, max(engine.reach for engine in engines))
         after = max(engine.window - engine.before for engine in engines)
-        recording = film("fan", planes=before + after, start=center - before)
+        recording = source.cropped(film("fan", planes=before + after, start=center - before))
         (frame,) = side_by_side(engines, recording, [before], white=1 / levels["gain"])
         yield Frame(center, frame.rate), levels, about

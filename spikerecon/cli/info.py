@@ -29,14 +29,15 @@ def command(path: str, source: InputOptions, plot: str | None, overwrite: bool, 
     spikerecon info capture.dat --size 640x360 --json
     """
     from spikerecon.plot import check_plot, draw_recording
-    from spikerecon.recording import rate_map, rate_summary
+    from spikerecon.recording import flaws_in, rate_summary, spike_counts
 
     if plot:
         check_plot(plot, overwrite=overwrite)
     with source.open(path) as recording:
         if plot and recording.planes is None:
             raise UsageError(f"{recording.name}: a stream can be read once only: --plot takes a file")
-        pixels = rate_map(recording, *source.span())
+        counts, planes = spike_counts(recording, *source.span())
+        pixels, flaws = (counts / planes).astype("float32"), flaws_in(counts, planes)
         if plot:
             draw_recording(plot, recording, pixels, planes_per_second=source.rate, overwrite=overwrite)
         rates = rate_summary(pixels)
@@ -53,6 +54,7 @@ def command(path: str, source: InputOptions, plot: str | None, overwrite: bool, 
             "seconds": seconds,
             "leftover_bytes": recording.leftover_bytes,
             "firing_rate": asdict(rates),
+            "flaws": {"dead": int(flaws.dead.sum()), "stuck": int(flaws.stuck.sum())},
             "notes": recording.notes,
         }
     if as_json:
@@ -67,4 +69,4 @@ def command(path: str, source: InputOptions, plot: str | None, overwrite: bool, 
         f"  firing rate   {rates.mean:.4f} spikes a plane on average; of the pixels, 1 % stay below "
         f"{rates.p1:.4f}, half below {rates.p50:.4f}, 99 % below {rates.p99:.4f}"
     )
-    click.echo(f"  trouble       {rates.never} pixels never fire, {rates.always} always do")
+    click.echo(f"  trouble       {flaws}, of {rates.always} that always fire and {rates.never} that never do")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from spikerecon.cli.console import say
 from spikerecon.errors import UsageError
 
 if TYPE_CHECKING:
@@ -39,6 +40,35 @@ def _packed(name: str, cls: type, *options: Callable[[F], F]) -> Callable[[F], F
 
 
 @dataclass(frozen=True)
+class MendOptions:
+    """What to do about flawed pixels."""
+
+    mend: bool | None
+    flat: str | None
+
+    def mended(self, recording: Recording, source: InputOptions, quiet: bool) -> Recording:
+        """A whole recording with its flawed pixels mended, which is said where there are some."""
+        from spikerecon.recording import find_flaws, flaws_of_flat, mended, open_recording
+
+        if self.flat is not None:
+            if self.mend is False:
+                raise UsageError("--flat and --no-mend exclude each other")
+            if self.flat == "-":
+                raise UsageError("a flat field is a file, not standard input")
+            size = recording.width, recording.height
+            with open_recording(self.flat, layout=source.layout, size=size, flip=source.flip) as flat:
+                flaws = flaws_of_flat(flat)
+        elif self.mend is False or (self.mend is None and recording.planes is None):
+            return recording
+        else:
+            flaws = find_flaws(recording)
+        found = mended(recording, flaws)
+        if found is not recording:
+            say(f"{recording.name}: mended {flaws}", quiet)
+        return found
+
+
+@dataclass(frozen=True)
 class InputOptions:
     """How to open a recording, and which part of it to use."""
 
@@ -48,21 +78,47 @@ class InputOptions:
     rate: float
     start: str
     end: str | None
+    crop: str | None
 
-    def open(self, path: str, follow: float | None = None) -> Recording:
+    def open(
+        self,
+        path: str,
+        *,
+        follow: float | None = None,
+        mending: MendOptions | None = None,
+        quiet: bool = False,
+    ) -> Recording:
+        """The recording, or the crop of it. Mended whole, so that pixels at the border of a crop have neighbours."""
         from spikerecon.recording import open_recording, parse_size
 
-        if not 0 < self.rate < math.inf:
-            raise UsageError(f"rate {self.rate:g} is not a number of planes a second")
+        self._check_rate()
         size = parse_size(self.size) if self.size else None
-        return open_recording(path, layout=self.layout, size=size, flip=self.flip, follow=follow)
+        recording = open_recording(path, layout=self.layout, size=size, flip=self.flip, follow=follow)
+        try:
+            return self.cropped(mending.mended(recording, self, quiet) if mending else recording)
+        except BaseException:
+            recording.close()
+            raise
+
+    def cropped(self, recording: Recording) -> Recording:
+        from spikerecon.recording import cropped, parse_crop
+
+        return cropped(recording, parse_crop(self.crop)) if self.crop is not None else recording
+
+    def moment(self, text: str) -> int:
+        """The plane that a text names, by its number or a time."""
+        from spikerecon.windows import parse_moment
+
+        self._check_rate()
+        return parse_moment(text, self.rate)
 
     def span(self) -> tuple[int, int | None]:
         """First plane and the plane after the last one (None: to the end of the recording)."""
-        from spikerecon.windows import parse_moment
+        return self.moment(self.start), None if self.end is None else self.moment(self.end)
 
-        end = None if self.end is None else parse_moment(self.end, self.rate)
-        return parse_moment(self.start, self.rate), end
+    def _check_rate(self) -> None:
+        if not 0 < self.rate < math.inf:
+            raise UsageError(f"rate {self.rate:g} is not a number of planes a second")
 
 
 input_options = _packed(
@@ -80,6 +136,19 @@ input_options = _packed(
     click.option("--rate", type=float, default=40000, show_default=True, help="The camera's planes a second."),
     click.option("--start", default="0", help="First plane to use, or a time: 1200, 30ms, 0.03s."),
     click.option("--end", help="Plane (or time) to stop before. [default: the end]"),
+    click.option("--crop", metavar="X,Y,W,H", help="Only W x H pixels, from column X and row Y on."),
+)
+
+
+mend_options = _packed(
+    "mending",
+    MendOptions,
+    click.option(
+        "--mend/--no-mend",
+        default=None,
+        help="Look for dead and stuck pixels, and let them fire as their neighbours do. [default: yes; not in streams]",
+    ),
+    click.option("--flat", metavar="FILE", help="Find them in this recording of something evenly lit."),
 )
 
 

@@ -13,7 +13,7 @@ from spikerecon.cli.options import InputOptions, input_options, overwrite_option
 from spikerecon.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
-    from spikerecon.recording import Bytes, Crop, Recording
+    from spikerecon.recording import Bytes, Recording
 
 CHUNK = 100  # planes at a time
 
@@ -21,11 +21,10 @@ CHUNK = 100  # planes at a time
 @click.command("repack")
 @click.argument("path", metavar="INPUT")
 @click.option("-o", "--output", required=True, metavar="OUT.dat")
-@click.option("--crop", metavar="X,Y,W,H", help="Keep W x H pixels from column X and row Y on.")
 @input_options
 @overwrite_option
 @quiet_option
-def command(path: str, output: str, crop: str | None, source: InputOptions, overwrite: bool, quiet: bool) -> None:
+def command(path: str, output: str, source: InputOptions, overwrite: bool, quiet: bool) -> None:
     """Write a recording of any layout, or a part of it, as packed planes.
 
     Nothing but pixels is kept, bottom row first, as in most published recordings. What is packed already comes out
@@ -35,7 +34,7 @@ def command(path: str, output: str, crop: str | None, source: InputOptions, over
     spikerecon repack capture -o capture.dat
     spikerecon repack capture.dat -o part.dat --start 1s --end 1.5s --crop 100,50,200,150
     """
-    from spikerecon.recording import MIN_PLANES, parse_crop, write_packed
+    from spikerecon.recording import MIN_PLANES, write_packed
 
     start, end = source.span()
     if path != "-" and Path(output).exists() and Path(path).exists() and Path(output).samefile(path):
@@ -48,27 +47,22 @@ def command(path: str, output: str, crop: str | None, source: InputOptions, over
             end = planes if end is None else end
         if end is not None and start >= end:
             raise UsageError(f"planes {start} to {end} are no range; planes count from 0")
-        part = parse_crop(crop, recording.width, recording.height) if crop else None
-        width, height = part[2:] if part else (recording.width, recording.height)
+        width, height = recording.width, recording.height
         total = None if end is None else end - start
         with progress(total, step=1, planes_per_second=source.rate, quiet=quiet, unit="planes") as shown:
-            chunks = _chunks(recording, start, end, part, shown.update)
+            chunks = _chunks(recording, start, end, shown.update)
             written = write_packed(output, chunks, width, overwrite=overwrite)
     if written < MIN_PLANES:
         say(f"note: {output} holds fewer than the {MIN_PLANES} planes that other commands need", quiet)
     say(f"{output}: {width}x{height}, {written} planes, packed", quiet)
 
 
-def _chunks(
-    recording: Recording, start: int, end: int | None, crop: Crop | None, on_progress: Callable[[int], None]
-) -> Iterator[Bytes]:
-    from spikerecon.recording import crop_rows
-
+def _chunks(recording: Recording, start: int, end: int | None, on_progress: Callable[[int], None]) -> Iterator[Bytes]:
     first = start
     while end is None or first < end:
         rows = recording.read(first, first + CHUNK if end is None else min(first + CHUNK, end))
         if not len(rows):
             return
         first += len(rows)
-        yield rows if crop is None else crop_rows(rows, crop)
+        yield rows
         on_progress(first - start)

@@ -8,6 +8,7 @@ Inside the package a recording is passed on as *packed rows*: uint8 (planes, hei
 pixel row padded with zeros to whole bytes, rows upright.
 """
 
+from spikerecon.recording.flaws import Flaws, find_flaws, flaws_in, flaws_of_flat
 from spikerecon.recording.layouts import (
     LAYOUT_NAMES,
     LAYOUTS,
@@ -31,7 +32,9 @@ from spikerecon.recording.rates import (
     rate_map,
     rate_over_time,
     rate_summary,
+    spike_counts,
 )
+from spikerecon.recording.views import cropped, mended
 from spikerecon.recording.writing import WRITTEN_LAYOUTS, write_packed, write_recording
 
 __all__ = [
@@ -42,6 +45,7 @@ __all__ = [
     "WRITTEN_LAYOUTS",
     "Bytes",
     "Crop",
+    "Flaws",
     "Layout",
     "RateSummary",
     "Recording",
@@ -49,7 +53,12 @@ __all__ = [
     "auto_gain",
     "auto_merge",
     "crop_rows",
+    "cropped",
+    "find_flaws",
+    "flaws_in",
+    "flaws_of_flat",
     "from_rows",
+    "mended",
     "open_recording",
     "pack",
     "parse_crop",
@@ -57,6 +66,7 @@ __all__ = [
     "rate_map",
     "rate_over_time",
     "rate_summary",
+    "spike_counts",
     "unpack",
     "write_packed",
     "write_recording",

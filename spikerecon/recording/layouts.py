@@ -68,18 +68,13 @@ def parse_size(text: str) -> Size:
     return size
 
 
-def parse_crop(text: str, width: int, height: int) -> Crop:
-    """(left, top, width, height) of a text like `100,50,200,100`, inside a picture of width x height.
-
-    Raises UsageError.
-    """
+def parse_crop(text: str) -> Crop:
+    """(left, top, width, height) of a text like `100,50,200,100`. Raises UsageError for anything else."""
     match = re.fullmatch(r"(\d+),(\d+),(\d+),(\d+)", re.sub(r"\s", "", text), re.ASCII)
     if not match or 0 in (int(match[3]), int(match[4])):
         raise UsageError(f"crop {text!r} is not LEFT,TOP,WIDTH,HEIGHT in pixels, such as 100,50,200,100")
-    left, top, across, down = (int(number) for number in match.groups())
-    if left + across > width or top + down > height:
-        raise UsageError(f"crop {text!r} reaches beyond a picture of {width}x{height}")
-    return left, top, across, down
+    left, top, width, height = (int(number) for number in match.groups())
+    return left, top, width, height
 
 
 @dataclass(frozen=True)

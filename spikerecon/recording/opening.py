@@ -1,9 +1,11 @@
 """Opening a recording, whatever it is stored in."""
 
+import copy
 import stat
 import sys
 import threading
 import warnings
+from collections.abc import Callable
 from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
@@ -51,6 +53,7 @@ class Recording:
         self.notes: list[str] = []
         self._source = source
         self._reading = threading.Lock()
+        self._changes: tuple[Callable[[Bytes], Bytes], ...] = ()
         self._tell()
         if self.planes is not None:
             self._check_length()
@@ -80,7 +83,21 @@ class Recording:
             self._tell()
             if open_ended and self.planes is not None:
                 self._check_length()
-        return np.ascontiguousarray(rows[:, ::-1] if self.flip else rows)
+        rows = rows[:, ::-1] if self.flip else rows
+        for change in self._changes:
+            rows = change(rows)
+        return np.ascontiguousarray(rows)
+
+    def through(self, change: Callable[[Bytes], Bytes], size: Size) -> "Recording":
+        """This recording, seen through something that makes other packed rows, of `size` pixels, from what is read.
+
+        `change` must leave what it is given as it is. Both read from the same place, have the same notes, and are
+        closed together.
+        """
+        seen = copy.copy(self)
+        seen.width, seen.height = size
+        seen._changes = (*self._changes, change)
+        return seen
 
     def close(self) -> None:
         """Closes the file; standard input and streams of the caller stay open."""
@@ -264,11 +281,12 @@ def _raw_source(store: Store, layout: str, size: Size | None) -> raw1000.RawSour
     """The planes of a raw capture, if it is one."""
     if layout not in ("auto", "raw1000"):
         return None
-    if size not in (None, raw1000.SIZE):
-        if layout == "raw1000":
-            raise UsageError(f"raw1000 is a layout of 1000x1000, not of {size[0]}x{size[1]}")
-        return None
+    other = f"1000x1000, not of {size[0]}x{size[1]}" if size not in (None, raw1000.SIZE) else ""
+    if other and layout == "raw1000":
+        raise UsageError(f"raw1000 is a layout of {other}")
     trailers = raw1000.learn_trailers(store)
+    if other and trailers is not None:
+        raise RecordingError(f"{store.name}: has the row trailers of raw1000, a layout of {other}")
     if trailers is not None:
         return raw1000.RawSource(store, trailers)
     if layout == "raw1000":

@@ -13,23 +13,27 @@ from spikerecon.recording.opening import Recording, spread
 GOOD_RATE = 0.2
 """Spikes per plane of a usual pixel in a recording that is bright enough."""
 
+COUNTED_RUN = 200
+"""Planes one behind the other in which spikes are counted, up to three times in a recording."""
+
 _SPIKES = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(1, dtype=np.uint8)  # in each byte
 
 
-def rate_map(recording: Recording, start: int = 0, end: int | None = None) -> NDArray[np.float32]:
-    """Firing rate of each pixel in spikes per plane, float32 (height, width), between planes `start` and `end`.
+def spike_counts(recording: Recording, start: int = 0, end: int | None = None) -> tuple[NDArray[np.uint32], int]:
+    """Spikes of each pixel, uint32 (height, width), between planes `start` and `end`, and in how many planes.
 
-    Taken over 200 planes each from the start, the middle and the end, or all if there are no more than 600; of a
-    stream, over the first 600. Raises UsageError for planes that the recording does not have.
+    Counted in `COUNTED_RUN` planes each from the start, the middle and the end, or in all if there are no more than
+    three times as many; of a stream, in the first of them. Raises UsageError for planes that the recording does not
+    have.
     """
-    last = recording.planes if end is None else end
+    last, most = recording.planes if end is None else end, 3 * COUNTED_RUN
     if start < 0 or (last is not None and start >= last) or (recording.planes or end or 0) < (end or 0):
         there = "" if recording.planes is None else f": this recording has {recording.planes}"
         raise UsageError(f"planes {start} to {last} are no range of planes{there}")
     if recording.planes is None or last is None:
-        ranges = [range(start, start + 600 if end is None else min(end, start + 600))]
+        ranges = [range(start, start + most if end is None else min(end, start + most))]
     else:
-        ranges = [range(start + part.start, start + part.stop) for part in spread(last - start, 200)]
+        ranges = [range(start + part.start, start + part.stop) for part in spread(last - start, COUNTED_RUN)]
     counts, planes = np.zeros((recording.height, recording.width), np.uint32), 0
     for part in ranges:
         for first in range(part.start, part.stop, 20):
@@ -38,6 +42,15 @@ def rate_map(recording: Recording, start: int = 0, end: int | None = None) -> ND
             planes += len(rows)
     if not planes:
         raise UsageError(f"plane {start} is beyond the end of {recording.name}")
+    return counts, planes
+
+
+def rate_map(recording: Recording, start: int = 0, end: int | None = None) -> NDArray[np.float32]:
+    """Firing rate of each pixel in spikes per plane, float32 (height, width): `spike_counts` over the planes counted.
+
+    Raises UsageError as it does.
+    """
+    counts, planes = spike_counts(recording, start, end)
     return (counts / np.float32(planes)).astype(np.float32)
 
 
