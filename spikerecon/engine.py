@@ -32,6 +32,8 @@ QUEUE_DEPTH = 2  # batches read ahead, and frames waiting to be taken
 CACHE_BYTES = 2**31  # features kept for later windows (1000x1000 at step 1 takes 1.9 GiB); others are encoded again
 CUDA_BATCH_PIXELS = 16 * 400 * 250  # pictures decoded at once: what keeps a GPU busy
 FEWEST_ROWS = 32  # with fewer the strips are mostly overlap
+_PIXELS = torch.tensor([[byte >> bit & 1 for bit in range(8)] for byte in range(256)], dtype=torch.uint8)
+_PIXELS = _PIXELS.view(torch.int64).flatten()  # the eight pixels of a byte as one number
 FED_PLANES = 20  # planes read and unpacked at once for a method that has no windows
 
 
@@ -277,7 +279,9 @@ class _Run:
         for group in batched(missing.items(), max(1, size)):
             with stage("unpack"):
                 packed = torch.from_numpy(np.stack([rows for _, rows in group])).to(self.engine.device)
-                planes = pad(unpack_bits(packed, self.width), method.multiple)
+                planes = unpack_bits(packed, self.width)
+                if method.network is not None:
+                    planes = pad(planes.float(), method.multiple)
             with stage("encode"):
                 encoded = method.encode(planes)
                 for i, (start, _) in enumerate(group):
@@ -301,10 +305,9 @@ class _Run:
 
 
 def unpack_bits(rows: Tensor, width: int) -> Tensor:
-    """Packed rows (..., H, bytes), uint8, lowest bit first, to planes (..., H, width) of 0.0 and 1.0, float32."""
-    shifts = torch.arange(8, dtype=torch.uint8, device=rows.device)
-    bits = rows.unsqueeze(-1).bitwise_right_shift(shifts).bitwise_and_(1)
-    return bits.flatten(-2)[..., :width].float()
+    """Packed rows (..., H, bytes), uint8, lowest bit first, to planes (..., H, width) of 0 and 1, uint8."""
+    pixels = _PIXELS.to(rows.device).index_select(0, rows.flatten().int())
+    return pixels.view(torch.uint8).view(*rows.shape[:-1], 8 * rows.shape[-1])[..., :width]
 
 
 def pad(planes: Tensor, multiple: int) -> Tensor:
@@ -340,7 +343,7 @@ def plain_frame(method: Method, recording: Recording, center: int, merge: int = 
     rows = torch.from_numpy(merge_planes(packed, merge))[None]
     if method.network is not None:
         rows = rows.to(next(method.network.parameters()).device)
-    planes = pad(unpack_bits(rows, recording.width), method.multiple)
+    planes = pad(unpack_bits(rows, recording.width).float(), method.multiple)
     starts = [offset + before for offset in method.offsets]
     with torch.inference_mode():
         blocks = [method.encode(planes[:, start : start + method.block_planes]) for start in starts]
