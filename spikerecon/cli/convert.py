@@ -110,7 +110,7 @@ def _convert(
     checked = video.check_output(target, **writing)
     with source.open(path, follow=FOLLOW_SECONDS if follow else None) as recording:
         start, end = source.span()
-        engine = run.reconstructor(recording, start, end)
+        engine = run.reconstructor(recording, start, end, picture.bayer)
         centers = engine.centers(recording, start=start, end=end, step=step)
         levels = picture.levels(recording, start, end)
         total = len(centers) if recording.planes is not None or end is not None else None
@@ -135,6 +135,7 @@ def _convert(
             "fps": checked.fps,
             "gain": levels["gain"],
             "bin": engine.merge,
+            "bayer": engine.bayer,
             "method": engine.method.name,
             "weights": engine.method.about,
             "device": str(engine.device),

@@ -67,6 +67,8 @@ def command(
     wanted = sorted({*center, *(windows.parse_range(centers) if centers else ())})
     if not wanted:
         raise UsageError("no picture asked for: give --center N or --centers START:STOP:STEP")
+    if path is None and picture.bayer:
+        raise UsageError("the built-in fan is grey: --bayer needs a recording")
     name = "fan" if path is None else "stdin" if path == "-" else Path(path).stem
     if output.endswith(".png"):
         if len(wanted) > 1:
@@ -100,7 +102,7 @@ def _recorded(
     """Frames, the levels to draw them with, and what made them."""
     with source.open(path) as recording:
         span = source.span()
-        engine = run.reconstructor(recording, *span)
+        engine = run.reconstructor(recording, *span, picture.bayer)
         levels = picture.levels(recording, *span)
         for frame in engine.frames(recording, wanted):
             yield frame, levels, engine.about

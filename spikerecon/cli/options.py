@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from spikerecon.recording import Recording
 
 LAYOUTS = ("auto", "packed", "row-headers", "raw1000", "npz", "spikelink")  # written out: --help needs no numpy
+BAYER_PATTERNS = ("bggr", "rggb", "gbrg", "grbg")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -96,7 +97,7 @@ class MethodOptions:
     bin: str
 
     def reconstructor(
-        self, recording: Recording | None = None, start: int = 0, end: int | None = None
+        self, recording: Recording | None = None, start: int = 0, end: int | None = None, bayer: str | None = None
     ) -> Reconstructor:
         """The engine; an automatic --bin is measured on planes `start` to `end` of a recording."""
         from spikerecon.engine import Reconstructor
@@ -118,6 +119,7 @@ class MethodOptions:
             precision=self.precision,
             batch_size=self.batch_size,
             merge=merge,
+            bayer=bayer,
         )
 
 
@@ -149,8 +151,9 @@ method_options = _packed(
 
 @dataclass(frozen=True)
 class PictureOptions:
-    """How firing rates become grey levels."""
+    """How firing rates become pictures."""
 
+    bayer: str | None
     gain: str
     gamma: float
     bit_depth: str
@@ -176,6 +179,11 @@ class PictureOptions:
 picture_options = _packed(
     "picture",
     PictureOptions,
+    click.option(
+        "--bayer",
+        type=click.Choice(BAYER_PATTERNS),
+        help="Pictures in colour, of a colour camera: the colours of its top left 2x2 pixels, upright, row by row.",
+    ),
     click.option(
         "--gain",
         metavar="auto|X",
