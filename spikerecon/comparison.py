@@ -16,9 +16,9 @@ SHEET_WIDTH = 2000  # pixels; wider pictures than this are one below the other
 
 
 def headed(picture: NDArray[np.floating], text: str, white: float = 1.0) -> NDArray[np.floating]:
-    """A picture (height, width) under a line of text, of value `white` on 0: (HEADING + height, width)."""
-    line = Image.new("L", (picture.shape[1], HEADING))
-    ImageDraw.Draw(line).text((3, 2), text, fill=255)
+    """A picture (height, width), or (height, width, 3), under HEADING rows of text, of value `white` on 0."""
+    line = Image.new("L" if picture.ndim == 2 else "RGB", (picture.shape[1], HEADING))
+    ImageDraw.Draw(line).text((3, 2), text, fill="white")
     return np.concatenate([np.asarray(line, picture.dtype) * (white / 255), picture])
 
 
@@ -32,7 +32,7 @@ def tiled(pictures: Sequence[NDArray[np.floating]], names: Sequence[str], white:
     columns = -(-len(pictures) // rows)
     places = [headed(picture, name, white) for picture, name in zip(pictures, names, strict=True)]
     places += [np.zeros_like(places[0])] * (rows * columns - len(places))
-    return np.block([places[i : i + columns] for i in range(0, len(places), columns)])
+    return np.concatenate([np.concatenate(places[i : i + columns], 1) for i in range(0, len(places), columns)])
 
 
 def side_by_side(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from spikerecon import windows
 from spikerecon.checkpoint import DEFAULT as DEFAULT_WEIGHTS
+from spikerecon.colour import check_demosaic, demosaic
 from spikerecon.errors import DeviceError, UsageError
 from spikerecon.methods import Method, Tfstp, make_method, window_around
 from spikerecon.network import Features
@@ -39,7 +40,10 @@ FED_PLANES = 20  # planes read and unpacked at once for a method that has no win
 
 @dataclass(frozen=True)
 class Frame:
-    """A reconstructed picture. center: the plane that starts at its instant. rate: float32 (H, W), spikes per plane."""
+    """A reconstructed picture. center: the plane that starts at its instant. rate: float32 (H, W), spikes per plane.
+
+    Of a colour camera rate is (H, W, 3): RGB.
+    """
 
     center: int
     rate: NDArray[np.float32]
@@ -53,13 +57,17 @@ class Reconstructor:
     or "float16", of the network's arithmetic; "auto" is bfloat16 where the processor has instructions for it.
     merge: planes merged into one before anything else (see `merge_planes`), for dark recordings; centres, steps and
     firing rates stay those of the camera's planes.
+    bayer: one of `colour.PATTERNS` where the recording is a colour camera's, and frames are to be in colour. Pixels of
+    a colour are reconstructed as a picture of their own, at half the size: side by side they fire at different rates,
+    which a method would take for texture.
     before, after: planes of a window on both sides of its centre. window: planes that `centers` keeps for each.
     reach: planes before a centre that can show in its picture.
     batch_size: pictures decoded at once, or "auto". tile: rows that the network draws at once at full size, for devices
     with little memory (the pictures are the same), or "auto": all of them. Where memory is short, "auto" takes fewer.
     measure: set it to wait for the device after every stage, so that `seconds` tells them apart.
 
-    Raises DeviceError for a device that is not there, UsageError for unknown names.
+    Raises DeviceError for a device that is not there, UsageError for unknown names, OutputError for `bayer` where
+    colour-demosaicing is missing.
     """
 
     def __init__(
@@ -71,9 +79,13 @@ class Reconstructor:
         device: str = "auto",
         precision: str = "auto",
         merge: int = 1,
+        bayer: str | None = None,
         batch_size: int | str = "auto",
         tile: int | str = "auto",
     ) -> None:
+        if bayer is not None:
+            check_demosaic(bayer)
+        self.bayer = bayer
         self.method = make_method(method, weights=weights, window=window) if isinstance(method, str) else method
         self.device = pick_device(device)
         self.precision = pick_precision(precision, self.device)
@@ -92,6 +104,7 @@ class Reconstructor:
             self.method.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         precision = self.precision if self.method.network is not None else "float32"
         merged = f", {merge} planes merged into one" if merge > 1 else ""
+        merged += f", in colour ({bayer})" if bayer else ""
         self.about = f"{self.method.name}: {self.method.about}{merged}, on {self.device} in {precision}"
 
     def centers(self, recording: Recording, *, start: int = 0, end: int | None = None, step: int = 20) -> range:
@@ -113,12 +126,25 @@ class Reconstructor:
         """
         if centers is None:
             centers = self.centers(recording, start=start)
+        if self.bayer is not None and min(recording.width, recording.height) < 2:
+            size = f"{recording.width}x{recording.height}"
+            raise UsageError(f"{recording.name}: {size} pixels hold no Bayer pattern: reconstruct it without")
         if recording.planes is not None and centers:
             for center in (centers[0], centers[-1]):
                 windows.check_center(center, recording.planes, self.before, self.after)
         if isinstance(self.method, Tfstp):
-            yield from self._fed(self.method, recording, centers, start)
+            frames = self._fed(self.method, recording, centers, start)
+        else:
+            frames = self._windowed(recording, centers)
+        if self.bayer is None:
+            yield from frames
             return
+        with closing(frames):
+            for frame in frames:
+                yield Frame(frame.center, demosaic(frame.rate, self.bayer))
+
+    def _windowed(self, recording: Recording, centers: Sequence[int]) -> Generator[Frame]:
+        """`frames` of a method that looks at windows."""
         read_ahead = RunAhead(self._read(recording, centers), QUEUE_DEPTH * self.batch_for(recording))
         run = _Run(self, recording.width, centers)
         try:
@@ -147,7 +173,7 @@ class Reconstructor:
             return self.window - self.window // 2  # as `centers` leaves where the end is known
         return self.after
 
-    def _fed(self, method: Tfstp, recording: Recording, centers: Sequence[int], start: int) -> Iterator[Frame]:
+    def _fed(self, method: Tfstp, recording: Recording, centers: Sequence[int], start: int) -> Generator[Frame]:
         """`frames` of a method that is fed all planes in turn."""
         read_ahead = RunAhead(self._read_on(recording, centers, start), QUEUE_DEPTH)
         try:
@@ -263,7 +289,10 @@ class _Run:
         for start in [start for start in self.features if not self._needed_after(last, start)]:
             del self.features[start]
         with stage("to host"):
-            return crop(rates, height, self.width).cpu().numpy()
+            if self.engine.bayer is None:
+                return crop(rates, height, self.width).cpu().numpy()
+            rates = join_colours(crop(rates, (height + 1) // 2, (self.width + 1) // 2))
+            return rates[:, :height, : self.width].cpu().numpy()
 
     def _encode(self, batch: list[tuple[int, NDArray[np.uint8]]]) -> None:
         """Features of all blocks of a batch that are not there yet."""
@@ -280,12 +309,15 @@ class _Run:
             with stage("unpack"):
                 packed = torch.from_numpy(np.stack([rows for _, rows in group])).to(self.engine.device)
                 planes = unpack_bits(packed, self.width)
+                if self.engine.bayer is not None:
+                    planes = split_colours(planes.float())
                 if method.network is not None:
                     planes = pad(planes.float(), method.multiple)
             with stage("encode"):
                 encoded = method.encode(planes)
+                each = len(planes) // len(group)  # pictures: four of a colour camera
                 for i, (start, _) in enumerate(group):
-                    self.features[start] = [level[i : i + 1] for level in encoded]
+                    self.features[start] = [level[i * each : (i + 1) * each] for level in encoded]
 
     def _needed_after(self, center: int, start: int) -> bool:
         """Whether a window beyond `center` has a block that starts at plane `start`, and memory allows keeping it."""
@@ -323,6 +355,21 @@ def crop(pictures: Tensor, height: int, width: int) -> Tensor:
     """The middle `height` x `width` of pictures (B, H, W): undoes `pad`."""
     top, left = (pictures.shape[-2] - height) // 2, (pictures.shape[-1] - width) // 2
     return pictures[..., top : top + height, left : left + width]
+
+
+def split_colours(planes: Tensor) -> Tensor:
+    """The four pixels of each Bayer block apart: (B, P, H, W) to (4 B, P, H / 2, W / 2), rounded up.
+
+    An odd last row or column is mirrored about itself, which gives it the neighbour of the right colour.
+    """
+    height, width = planes.shape[-2:]
+    planes = F.pad(planes, (0, width % 2, 0, height % 2), mode="reflect")
+    return F.pixel_unshuffle(planes, 2).unflatten(1, (-1, 4)).transpose(1, 2).flatten(0, 1)
+
+
+def join_colours(pictures: Tensor) -> Tensor:
+    """Pictures (4 B, H, W) back to (B, 2 H, 2 W): undoes `split_colours`."""
+    return F.pixel_shuffle(pictures.unflatten(0, (-1, 4)), 2)[:, 0]
 
 
 def merge_planes(rows: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from spikerecon.colour import check_demosaic
 from spikerecon.comparison import headed
 from spikerecon.engine import Reconstructor
 from spikerecon.errors import RecordingError
@@ -23,7 +25,10 @@ from spikerecon.video import to_uint
 
 @dataclass(frozen=True)
 class TrueSequence:
-    """A recording with true pictures (PNG, 8 or 16 bit, white = full scale) at its centres."""
+    """A recording with true pictures (PNG, 8 or 16 bit, white = full scale) at its centres.
+
+    bayer: the pattern of a colour camera, whose true pictures are RGB of 8 bit.
+    """
 
     name: str
     path: Path
@@ -33,6 +38,12 @@ class TrueSequence:
     centers: tuple[int, ...]
     truth: tuple[Path, ...]
     layout: str = "packed"
+    bayer: str | None = None
+
+    @property
+    def middle(self) -> int:
+        """The centre whose picture is shown on a sheet."""
+        return self.centers[len(self.centers) // 2]
 
 
 @dataclass(frozen=True)
@@ -47,9 +58,10 @@ class Score:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of one method, and their means over all pictures."""
+    """Scores of one method, and their means over all pictures; `middles`: its pictures at `TrueSequence.middle`."""
 
     scores: tuple[Score, ...]
+    middles: tuple[NDArray[np.float32], ...]
 
     @property
     def mean_psnr(self) -> float:
@@ -93,6 +105,7 @@ def load_sequences(path: str | os.PathLike[str]) -> list[TrueSequence]:
                 centers=tuple(map(int, entry["centers"])),
                 truth=tuple(path.parent / name for name in entry["truth"]),
                 layout=str(entry.get("layout", "packed")),
+                bayer=entry.get("bayer"),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise RecordingError(f"{path}: entry {number} is no sequence: {error!r}") from None
@@ -112,50 +125,66 @@ def evaluate(
 ) -> Evaluation:
     """Score a method. A prediction is rate / full-scale rate, clipped to [0, 1].
 
-    Flawed pixels are not mended: what is measured is the method, on the planes as they are, and whatever is compared
-    with it gets the same. Raises what reading raises.
+    Colour recordings are scored in colour. Flawed pixels are not mended: what is measured is the method, on the planes
+    as they are, and whatever is compared with it gets the same. Raises what reading raises, and for their pattern what
+    `check_demosaic` raises.
     """
-    scores = []
-    for sequence in sequences:
+    scores, middles = [], []
+    engines = [_in_its_colours(engine, sequence) for sequence in sequences]
+    for sequence, own in zip(sequences, engines, strict=True):
         size = (sequence.width, sequence.height)
         with open_recording(sequence.path, layout=sequence.layout, size=size) as recording:
-            frames = engine.frames(recording, sequence.centers)
+            frames = own.frames(recording, sequence.centers)
             for frame, file in zip(frames, sequence.truth, strict=True):
                 prediction = np.clip(frame.rate / sequence.full_scale_rate, 0, 1)
-                true = read_truth(file)
+                true = read_truth(file, colour=sequence.bayer is not None)
                 scores.append(Score(sequence.name, frame.center, psnr(prediction, true), ssim(prediction, true)))
+                if frame.center == sequence.middle:
+                    middles.append(prediction)
                 if on_score:
                     on_score(scores[-1])
-    return Evaluation(tuple(scores))
+    return Evaluation(tuple(scores), tuple(middles))
 
 
-def sheet(engine: Reconstructor, sequences: Sequence[TrueSequence]) -> NDArray[np.uint8]:
+def _in_its_colours(engine: Reconstructor, sequence: TrueSequence) -> Reconstructor:
+    """The engine, set to the colours of a sequence."""
+    if sequence.bayer is not None:
+        check_demosaic(sequence.bayer)
+    own = copy(engine)
+    own.bayer = sequence.bayer
+    return own
+
+
+def sheet(sequences: Sequence[TrueSequence], found: Evaluation, method: str) -> NDArray[np.uint8]:
     """One row a sequence, at its middle centre: truth, TFP, the method, and its error four times as bright.
 
-    Returns a grey picture, uint8 (height, width), with a heading over every row.
+    Returns a picture with a heading over every row: uint8 (height, width), or (height, width, 3) where there is colour.
     """
-    tfp = Reconstructor("tfp", device=str(engine.device))
+    tfp = evaluate(Reconstructor("tfp"), sequences)
+    in_colour = any(sequence.bayer for sequence in sequences)
     rows = []
-    for sequence in sequences:
-        middle = len(sequence.centers) // 2
-        true = read_truth(sequence.truth[middle])
-        pictures = [true]
-        size = (sequence.width, sequence.height)
-        with open_recording(sequence.path, layout=sequence.layout, size=size) as recording:
-            for each in (tfp, engine):
-                (frame,) = each.frames(recording, [sequence.centers[middle]])
-                pictures.append(np.clip(frame.rate / sequence.full_scale_rate, 0, 1))
-        found = pictures[-1]
-        pictures.append(np.clip(4 * np.abs(found - true), 0, 1))
-        names = ("truth", "tfp", f"{engine.method.name}, {psnr(found, true):.1f} dB", "error x4")
-        row = [headed(picture, f"{sequence.name}: {name}") for picture, name in zip(pictures, names, strict=True)]
+    for sequence, picture, average in zip(sequences, found.middles, tfp.middles, strict=True):
+        true = read_truth(sequence.truth[sequence.centers.index(sequence.middle)], colour=sequence.bayer is not None)
+        shown = {
+            "truth": true,
+            "tfp": average,
+            f"{method}, {psnr(picture, true):.1f} dB": picture,
+            "error x4": np.clip(4 * np.abs(picture - true), 0, 1),
+        }
+        row = [headed(each, f"{sequence.name}: {name}") for name, each in shown.items()]
+        if in_colour and sequence.bayer is None:
+            row = [np.repeat(each[..., None], 3, axis=2) for each in row]
         rows.append(np.concatenate(row, axis=1))
     width = max(row.shape[1] for row in rows)
-    return to_uint(np.concatenate([np.pad(row, ((0, 0), (0, width - row.shape[1]))) for row in rows]))
+    edges = [[(0, 0), (0, width - row.shape[1]), (0, 0)][: row.ndim] for row in rows]
+    return to_uint(np.concatenate([np.pad(row, edge) for row, edge in zip(rows, edges, strict=True)]))
 
 
-def read_truth(path: Path) -> NDArray[np.float64]:
-    """A grey PNG of 8 or 16 bit as intensity in [0, 1]."""
+def read_truth(path: Path, colour: bool = False) -> NDArray[np.float64]:
+    """A grey PNG of 8 or 16 bit, or one in colour of 8 bit, as intensity in [0, 1]."""
     with Image.open(path) as image:
-        values = np.asarray(image if image.mode.startswith("I") else image.convert("L"))
+        if colour:
+            values = np.asarray(image.convert("RGB"))
+        else:
+            values = np.asarray(image if image.mode.startswith("I") else image.convert("L"))
     return values / (255.0 if values.dtype == np.uint8 else 65535.0)

@@ -15,8 +15,8 @@ K1, K2 = 0.01, 0.03
 def psnr(prediction: ArrayLike, truth: ArrayLike) -> float:
     """Peak signal-to-noise ratio in dB, with a peak of 1; infinite for equal pictures.
 
-    Both are of shape (height, width), with intensities in [0, 1]: clip before. Raises UsageError if the
-    shapes differ.
+    Both are of shape (height, width), or in colour (height, width, 3), with intensities in [0, 1]: clip before.
+    Raises UsageError if the shapes differ.
     """
     prediction, truth = _pair(prediction, truth)
     error = float(np.mean((prediction - truth) ** 2))
@@ -29,10 +29,13 @@ def ssim(prediction: ArrayLike, truth: ArrayLike) -> float:
     The published settings: an 11x11 Gaussian window of sigma 1.5, K1 = 0.01, K2 = 0.03, dynamic range 1,
     population moments, and the mean over the positions where the window lies wholly inside the picture.
 
-    Both are of shape (height, width), with intensities in [0, 1]: clip before. Raises UsageError if the
-    shapes differ or the picture is smaller than the window.
+    Both are of shape (height, width), or in colour (height, width, 3), where it is the mean of the three; with
+    intensities in [0, 1]: clip before. Raises UsageError if the shapes differ or the picture is smaller than the
+    window.
     """
     x, y = _pair(prediction, truth)
+    if x.ndim == 3:
+        return float(np.mean([ssim(x[..., i], y[..., i]) for i in range(3)]))
     if min(x.shape) < WINDOW_SIZE:
         size = f"{x.shape[1]}x{x.shape[0]}"
         raise UsageError(f"a picture of {size} pixels is too small for SSIM: {WINDOW_SIZE}x{WINDOW_SIZE} or more")
@@ -48,8 +51,9 @@ def ssim(prediction: ArrayLike, truth: ArrayLike) -> float:
 
 def _pair(prediction: ArrayLike, truth: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     x, y = np.asarray(prediction, np.float64), np.asarray(truth, np.float64)
-    if x.shape != y.shape or x.ndim != 2:
-        raise UsageError(f"the picture and its truth must be of one shape (height, width), not {x.shape} and {y.shape}")
+    if x.shape != y.shape or (x.ndim != 2 and x.shape[2:] != (3,)):
+        expected = "the picture and its truth must be of one shape (height, width), in colour (height, width, 3)"
+        raise UsageError(f"{expected}, not {x.shape} and {y.shape}")
     return x, y
 
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from spikerecon.colour import check_pattern, mosaic
 from spikerecon.errors import UsageError
 from spikerecon.recording import Recording, from_rows, pack
 
@@ -85,7 +86,7 @@ class Scene(Protocol):
     height: int
 
     def light(self, t: float) -> NDArray[np.float32]:
-        """Intensity in [0, 1], float32 (height, width), at the instant `t`, in planes."""
+        """Intensity in [0, 1] at the instant `t`, in planes: float32 (height, width), in colour (height, width, 3)."""
         ...
 
 
@@ -97,14 +98,16 @@ def simulate(
     start: int = 0,
     seed: int = 0,
     noise: SensorNoise | None = None,
+    bayer: str | None = None,
     chunk: int = 100,
 ) -> Iterator[NDArray[np.uint8]]:
     """Film `planes` planes of a scene from plane `start` on, in constant memory.
 
     Yields packed rows, uint8 (up to `chunk` planes, height, ceil(width / 8)). Intensity 1 fires
     `full_scale_rate` spikes per plane; the light of a plane is the mean of two instants in it. `seed` is the
-    sensor's: the same arguments give the same bytes, whatever `chunk` is. Raises UsageError for a value out
-    of range.
+    sensor's: the same arguments give the same bytes, whatever `chunk` is. With `bayer`, one of `colour.PATTERNS`, a
+    scene in colour is filmed by a colour camera. Raises UsageError for a value out of range, and, when it is filmed,
+    for a scene in colour without a pattern or the other way round.
     """
     if not 0 < full_scale_rate <= 1:
         raise UsageError(f"full-scale rate {full_scale_rate} is outside (0, 1] spikes per plane")
@@ -112,14 +115,23 @@ def simulate(
         raise UsageError(f"cannot simulate {planes} planes, {chunk} at a time: both must be at least 1")
     if seed < 0:
         raise UsageError(f"seed {seed} is negative: use 0 or a positive whole number")
+    if bayer is not None:
+        check_pattern(bayer)
     sensor = SpikeSensor(scene.height, scene.width, np.random.default_rng(seed), noise)
     scale = np.float32(full_scale_rate / 2)
+
+    def light(k: int) -> NDArray[np.float32]:
+        twice = scene.light(k + 0.25) + scene.light(k + 0.75)
+        if bayer is not None:
+            twice = mosaic(twice, bayer)
+        elif twice.ndim == 3:
+            raise UsageError("a scene in colour needs a colour camera: give its Bayer pattern")
+        return scale * twice
 
     def chunks() -> Iterator[NDArray[np.uint8]]:
         for first in range(start, start + planes, chunk):
             instants = range(first, min(first + chunk, start + planes))
-            spikes = [sensor.expose(scale * (scene.light(k + 0.25) + scene.light(k + 0.75))) for k in instants]
-            yield pack(np.stack(spikes))
+            yield pack(np.stack([sensor.expose(light(k)) for k in instants]))
 
     return chunks()
 
@@ -132,7 +144,7 @@ def film(name: str, *, planes: int, start: int = 0, width: int = 400, height: in
 
 
 def truth(scene: Scene, t: float) -> NDArray[np.float32]:
-    """The picture at the instant `t`, in planes: float32 (height, width), never outside [0, 1]."""
+    """The picture at the instant `t`, in planes: float32 of the shape of the scene's light, never outside [0, 1]."""
     return np.clip(scene.light(t), 0, 1)
 
 
@@ -144,6 +156,7 @@ def sequence_entry(
     planes: int,
     full_scale_rate: float = FULL_SCALE_RATE,
     noise: SensorNoise | None = None,
+    bayer: str | None = None,
 ) -> dict[str, Any]:
     """What `sequences.json` says of a recording; its `truth` names picture files, one for each centre.
 
@@ -158,6 +171,7 @@ def sequence_entry(
         "planes": planes,
         "full_scale_rate": full_scale_rate,
         "sensor_noise": noise is not None,
+        **({} if bayer is None else {"bayer": bayer}),
         "centers": list(centers),
         "truth": [f"{name}_{center:06d}.png" for center in centers],
     }
@@ -169,9 +183,9 @@ def sequence_entry(
 class VideoScene:
     """A video as a scene: one frame every `planes_per_frame` planes, blended linearly in between.
 
-    `open_frames` starts reading at the first frame: an iterable of uint8 (height, width). Only two frames are
-    kept, and going back in time opens the video again. Grey levels are taken as intensity as they are. Raises
-    UsageError if there are fewer than two frames, if their sizes differ, and for instants before the
+    `open_frames` starts reading at the first frame: an iterable of uint8 (height, width), or (height, width, 3) in
+    colour. Only two frames are kept, and going back in time opens the video again. Levels are taken as intensity as
+    they are. Raises UsageError if there are fewer than two frames, if their sizes differ, and for instants before the
     first frame or after the last.
     """
 
@@ -181,7 +195,7 @@ class VideoScene:
         self.planes_per_frame = planes_per_frame
         self._open_frames = open_frames
         self._rewind()
-        self.height, self.width = self._after.shape
+        self.height, self.width = self._after.shape[:2]
 
     @cached_property
     def planes(self) -> int:
@@ -222,15 +236,17 @@ class Pan:
     """A picture of scattered discs and bars that slides by at 0.6 pixels a plane, a little faster and slower.
 
     The picture is periodic, so it goes on for ever, and kept at twice the resolution, so that motion by
-    fractions of a pixel leaves it sharp.
+    fractions of a pixel leaves it sharp. With `colour` the same shapes have colours.
     """
 
     velocity = (0.57, 0.19)  # pixels per plane, to the right and down
     swing, swing_period = 24.0, 1000.0  # planes that the motion runs ahead and behind, and how often
 
-    def __init__(self, width: int = 400, height: int = 250, seed: int = 0):
+    def __init__(self, width: int = 400, height: int = 250, seed: int = 0, colour: bool = False):
         self.width, self.height = width, height
-        self._picture = _scattered_shapes(2 * width, 2 * height, np.random.default_rng(seed))
+        tints = [np.random.default_rng((seed, i)) for i in range(3)] if colour else [None]
+        channels = [_scattered_shapes(2 * width, 2 * height, np.random.default_rng(seed), tint) for tint in tints]
+        self._picture = np.stack(channels, axis=-1) if colour else channels[0]
 
     def light(self, t: float) -> NDArray[np.float32]:
         path = t + self.swing * np.sin(2 * np.pi * t / self.swing_period)
@@ -303,13 +319,20 @@ class Fan:
 SCENES: dict[str, Callable[[int, int, int], Scene]] = {"fan": Fan, "pan": Pan}
 
 
-def make_scene(name: str, width: int = 400, height: int = 250, seed: int = 0) -> Scene:
-    """A built-in scene by name, of any size. UsageError for an unknown name or a side below 16 pixels."""
+def make_scene(name: str, width: int = 400, height: int = 250, seed: int = 0, colour: bool = False) -> Scene:
+    """A built-in scene by name, of any size; only `pan` there is in colour.
+
+    UsageError for an unknown name, a side below 16 pixels, or a scene that has no colours.
+    """
     if name not in SCENES:
         raise UsageError(f"no scene is called {name!r}: there are {', '.join(SCENES)}")
     if min(width, height) < 16:
         raise UsageError(f"a scene of {width}x{height} pixels is too small: use 16x16 or more")
-    return SCENES[name](width, height, seed)
+    if not colour:
+        return SCENES[name](width, height, seed)
+    if name != "pan":
+        raise UsageError(f"the built-in {name} is grey: in colour there is pan, a video, or a folder of pictures")
+    return Pan(width, height, seed, colour=True)
 
 
 # --- How the scenes are drawn; lengths are in pixels, and edges one pixel wide ------------------------------
@@ -343,14 +366,18 @@ def _noise(height: int, width: int, rng: np.random.Generator, exponent: float = 
     return noise / noise.std()
 
 
-def _scattered_shapes(width: int, height: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Discs and bars of all sizes and greys on top of each other, with grain; periodic."""
+def _scattered_shapes(
+    width: int, height: int, rng: np.random.Generator, tints: np.random.Generator | None = None
+) -> NDArray[np.float32]:
+    """Discs and bars of all sizes and greys on top of each other, with grain; periodic. `tints` shift the greys."""
     picture = 0.5 + 0.12 * _noise(height, width, rng, 1.3)
     unit = min(width, height)
     for size in np.geomspace(0.22, 0.012, 420) * unit:
         reach = int(size) + 2
         y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
         turn, grey, slant = rng.uniform(0, np.pi), rng.uniform(0.06, 0.94), rng.uniform(-0.12, 0.12)
+        if tints is not None:
+            grey = np.clip(grey + tints.uniform(-0.2, 0.2), 0.06, 0.94)
         along, across = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
         if rng.random() < 0.5:
             cover = _inside(size - np.hypot(x, y))

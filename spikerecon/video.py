@@ -1,4 +1,4 @@
-"""Grey pictures to video files and PNG, and video files back to grey pictures.
+"""Pictures, grey or in colour, to video files and PNG, and video files back to pictures.
 
 A video is encoded by ffmpeg under a temporary name next to its final one and renamed only when ffmpeg
 ended well and the file holds as many pictures as were written: a file under the final name is whole.
@@ -7,6 +7,7 @@ that were finished stay.
 """
 
 import itertools
+import math
 import os
 import re
 import secrets
@@ -70,11 +71,6 @@ class Output:
     @property
     def fps(self) -> float:
         return float(self.rate)
-
-    @property
-    def pixels(self) -> str:
-        """ffmpeg's name for the pixels as they are handed over."""
-        return "gray" if self.bit_depth == 8 else "gray16le"
 
 
 def check_output(
@@ -205,14 +201,14 @@ class Writer:
     and `pictures` the number written so far.
     """
 
-    def __init__(self, output: Output, size: tuple[int, int]) -> None:
+    def __init__(self, output: Output, size: tuple[int, int], colour: bool) -> None:
         self.path, self.fps, self.notes = output.path, output.fps, list(output.notes)
         self.pictures = 0
-        self._shape = (size[1], size[0])
+        self._shape = (size[1], size[0], 3) if colour else (size[1], size[0])
         self._dtype = np.dtype(np.uint8 if output.bit_depth == 8 else np.uint16)
 
     def write(self, image: np.ndarray) -> None:
-        """Add one picture (height, width), uint8, or uint16 at bit depth 16.
+        """Add one picture (height, width), or (height, width, 3) in colour: uint8, or uint16 at bit depth 16.
 
         Raises OutputError if it has another size or type, or if it cannot be written.
         """
@@ -239,6 +235,7 @@ def open_writer(
     path: str | Path,
     *,
     size: tuple[int, int],
+    colour: bool = False,
     fps: float = 60.0,
     codec: str = "h264",
     crf: float = 18,
@@ -250,19 +247,20 @@ def open_writer(
     Use it in a `with` statement. At its end the file is finished, checked and given its name. If the body
     raises (KeyboardInterrupt too), ffmpeg is ended and no video is left; finished PNG pictures stay.
 
+    * `colour`: pictures are RGB instead of grey.
     * `fps`: playback rate in pictures a second; means nothing to PNG. The writer's `fps` is the real one.
     * `codec`, for .mp4, .mov and .mkv: `h264` in full range, so that all 256 grey levels survive, as
-      yuv420p; `h264-lossless`, which fewer players show; `ffv1`, lossless, .mkv only. The size is always
-      kept: as yuv420p has no odd sizes, those become monochrome (4:0:0) H.264, which some hardware players
-      do not show.
-    * `crf`: quality of `h264` from 0 (lossless) to 51 (worst).
-    * `bit_depth`: 8, or 16 for PNG and `ffv1`. GIF and PNG are lossless.
+      yuv420p; `h264-lossless`, which fewer players show (colour as RGB); `ffv1`, lossless, .mkv only. The size is
+      always kept: as yuv420p has no odd sizes, those become monochrome (4:0:0) H.264, or yuv444p in colour, which some
+      hardware players do not show.
+    * `crf`: quality of `h264` from 0 (lossless, if grey) to 51 (worst).
+    * `bit_depth`: 8, or 16 for PNG and `ffv1`. PNG is lossless, and so is GIF, but for colour: it has 256 a picture.
     * `overwrite`: replace what is there. Pictures of an earlier, longer sequence stay, with a note.
 
     Raises what `check_output` raises, and OutputError if ffmpeg or the disk fails or nothing was written.
     """
     output = check_output(path, fps=fps, codec=codec, crf=crf, bit_depth=bit_depth, overwrite=overwrite)
-    writer = _SequenceWriter(output, size) if output.container is None else _VideoWriter(output, size)
+    writer = (_SequenceWriter if output.container is None else _VideoWriter)(output, size, colour)
     try:
         yield writer
         if not writer.pictures:
@@ -282,7 +280,7 @@ def save(
     on_progress: Callable[[int], None] | None = None,
     **options: Any,
 ) -> Writer:
-    """Write firing rates, float32 (height, width) in spikes per plane, as a video or pictures.
+    """Write firing rates in spikes per plane, float32 (height, width) or RGB (height, width, 3): video or pictures.
 
     The next pictures are computed in a thread while one is encoded. `gain` and `gamma` are those of `to_uint`,
     `options` those of `open_writer`; `on_progress` is called with the number of pictures written. Returns the
@@ -296,7 +294,7 @@ def save(
         first = next(ahead, None)
         if first is None:
             raise OutputError(f"{path}: there are no pictures to write")
-        with open_writer(path, size=(first.shape[1], first.shape[0]), **options) as writer:
+        with open_writer(path, size=(first.shape[1], first.shape[0]), colour=first.ndim == 3, **options) as writer:
             for rate in itertools.chain([first], ahead):
                 writer.write(to_uint(rate, gain, gamma, bit_depth))
                 if on_progress:
@@ -323,23 +321,22 @@ class _SequenceWriter(Writer):
 
 
 class _VideoWriter(Writer):
-    def __init__(self, output: Output, size: tuple[int, int]) -> None:
-        super().__init__(output, size)
+    def __init__(self, output: Output, size: tuple[int, int], colour: bool) -> None:
+        super().__init__(output, size, colour)
         assert output.container is not None
         self._temporary = _temporary_name(self.path)
         self._ffmpeg = _Ffmpeg(
-            f"-f rawvideo -pix_fmt {output.pixels} -video_size {size[0]}x{size[1]}",
+            f"-f rawvideo -pix_fmt {_pixels(output.bit_depth, colour)} -video_size {size[0]}x{size[1]}",
             f"-framerate {output.rate} -i pipe:0",
-            _encoder_options(output, size),
+            _encoder_options(output, size, colour),
             f"{output.container.options} -f {output.container.muxer} -y",
             self._temporary,
             stdin=subprocess.PIPE,
         )
 
     def _put(self, image: np.ndarray) -> None:
-        little_endian = self._dtype.newbyteorder("<")
         try:
-            self._ffmpeg.stdin.write(np.ascontiguousarray(image, dtype=little_endian).data)
+            self._ffmpeg.stdin.write(_raw(image))
         except OSError:  # ffmpeg ended; why is in its own words
             self._end()
             raise OutputError(f"{self.path}: ffmpeg took no more pictures") from None
@@ -374,25 +371,45 @@ class _VideoWriter(Writer):
         self._temporary.unlink(missing_ok=True)
 
 
-def _encoder_options(output: Output, size: tuple[int, int]) -> str:
+def _pixels(bit_depth: int, colour: bool) -> str:
+    """ffmpeg's name for the pixels as they are handed over."""
+    if colour:
+        return "rgb24" if bit_depth == 8 else "rgb48le"
+    return "gray" if bit_depth == 8 else "gray16le"
+
+
+def _raw(image: np.ndarray) -> memoryview:
+    return np.ascontiguousarray(image, dtype=image.dtype.newbyteorder("<")).data
+
+
+def _encoder_options(output: Output, size: tuple[int, int], colour: bool) -> str:
+    if output.codec == "gif" and colour:
+        # A palette for each picture: one for all could only be made when all are there.
+        return "-filter_complex split[a][b];[a]palettegen=stats_mode=single[p];[b][p]paletteuse=new=1:dither=none"
     if output.codec == "gif":
         return "-pix_fmt gray"  # ffmpeg's own palette for it has all 256 greys
     if output.codec == "ffv1":
-        return "-c:v ffv1 -level 3 -color_range pc -pix_fmt " + output.pixels
+        pixels = "bgr0" if colour and output.bit_depth == 8 else _pixels(output.bit_depth, colour)
+        return "-c:v ffv1 -level 3 -color_range pc -pix_fmt " + pixels
+    if output.codec == "h264-lossless" and colour:
+        return "-c:v libx264rgb -qp 0 -color_range pc"
     quality = "-qp 0" if output.codec == "h264-lossless" else f"-crf {output.crf:g}"
-    pixels = "gray" if size[0] % 2 or size[1] % 2 else "yuv420p"
+    odd = size[0] % 2 or size[1] % 2
+    pixels = "yuv420p" if not odd else "yuv444p" if colour else "gray"
     # Without the range in both places grey would be squeezed into 220 levels.
-    full_range = f"-vf scale=in_range=full:out_range=full -color_range pc -pix_fmt {pixels}"
-    return f"-c:v libx264 {quality} {full_range}"
+    scale, tags = "scale=in_range=full:out_range=full", "-color_range pc"
+    if colour:  # untagged, its matrix would be guessed from the size; rounded carelessly, grey would become greenish
+        scale, tags = f"{scale}:out_color_matrix=bt709:flags=accurate_rnd", f"{tags} -colorspace bt709"
+    return f"-c:v libx264 {quality} -vf {scale} {tags} -pix_fmt {pixels}"
 
 
 def write_png(path: str | Path, image: np.ndarray, *, overwrite: bool = False) -> None:
-    """Write one grey picture (height, width), uint8 or uint16, as an 8 or 16 bit PNG, whole or not at all.
+    """Write one picture (height, width), or (height, width, 3) in colour, as a PNG, whole or not at all.
 
-    Raises UsageError if the name is not a .png or `image` is not such a picture, OutputError if the file
-    exists and not `overwrite`, or if it cannot be written.
+    uint8 makes 8 bit, uint16 makes 16 bit. Raises UsageError if the name is not a .png or `image` is not such a
+    picture, OutputError if the file exists and not `overwrite`, or if it cannot be written.
     """
-    if image.ndim != 2 or image.dtype not in (np.uint8, np.uint16):
+    if (image.ndim != 2 and image.shape[2:] != (3,)) or image.dtype not in (np.uint8, np.uint16):
         raise UsageError(f"{path}: {image.dtype} {image.shape} is not a uint8 or uint16 picture")
     check_png(path, overwrite=overwrite)
     _save_png(Path(path), image)
@@ -409,11 +426,27 @@ def _save_png(path: Path, image: np.ndarray) -> None:
     temporary = _temporary_name(path)
     try:
         with _as_output_error(path):
-            Image.fromarray(image).save(temporary, format="PNG")
+            if image.ndim == 3 and image.dtype == np.uint16:
+                _encode_png(path, temporary, image)
+            else:
+                Image.fromarray(image).save(temporary, format="PNG")
             os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _encode_png(path: Path, temporary: Path, image: np.ndarray) -> None:
+    """By ffmpeg: pillow has no pictures of 16 bit in colour."""
+    pixels = f"-f rawvideo -pix_fmt {_pixels(16, True)} -video_size {image.shape[1]}x{image.shape[0]} -i pipe:0"
+    ffmpeg = _Ffmpeg(pixels, "-c:v png -f image2pipe -y", temporary, stdin=subprocess.PIPE)
+    try:
+        with suppress(OSError):  # ffmpeg ended; why is in its own words
+            ffmpeg.stdin.write(_raw(image))
+        if complaint := ffmpeg.end():
+            raise OutputError(f"{path}: cannot be written: {complaint}")
+    finally:
+        ffmpeg.kill()
 
 
 def to_uint(rate: np.ndarray, gain: float = 1.0, gamma: float = 1.0, bit_depth: int = 8) -> np.ndarray:
@@ -433,29 +466,32 @@ def to_uint(rate: np.ndarray, gain: float = 1.0, gamma: float = 1.0, bit_depth: 
     return np.rint(value * np.float32(np.iinfo(dtype).max)).astype(dtype)
 
 
-def read_video(path: str | Path) -> Iterator[np.ndarray]:
-    """The pictures of a video file in order, each once, as grey uint8 (height, width) in full range.
+def read_video(path: str | Path, colour: bool = False) -> Iterator[np.ndarray]:
+    """The pictures of a video file in order, each once, as uint8 in full range.
 
-    Raises RecordingError if there is no such file, or it is damaged or no video.
+    Grey (height, width), or RGB (height, width, 3) with `colour`. Raises RecordingError if there is no such file, or it
+    is damaged or no video.
     """
     if not Path(path).is_file():
         raise RecordingError(f"{path}: no such file")
+    encoder, channels = ("-c:v ppm -pix_fmt rgb24", (3,)) if colour else ("-c:v pgm -pix_fmt gray", ())
     ffmpeg = _Ffmpeg(
         "-i",
         Path(path),
-        "-map 0:v:0 -fps_mode passthrough -c:v pgm -pix_fmt gray -f image2pipe pipe:1",
+        f"-map 0:v:0 -fps_mode passthrough {encoder} -f image2pipe pipe:1",
         stdout=subprocess.PIPE,
     )
     pictures = 0
     try:
-        # Each picture brings its own header: "P5", "width height", "255", a line each.
+        # Each picture brings its own header: "P5" or "P6", "width height", "255", a line each.
         while ffmpeg.stdout.readline():
             width, height = map(int, ffmpeg.stdout.readline().split())
             ffmpeg.stdout.readline()
-            data = ffmpeg.stdout.read(width * height)
-            if len(data) < width * height:
+            shape = (height, width, *channels)
+            data = ffmpeg.stdout.read(math.prod(shape))
+            if len(data) < math.prod(shape):
                 break
-            yield np.frombuffer(data, np.uint8).reshape(height, width)
+            yield np.frombuffer(data, np.uint8).reshape(shape)
             pictures += 1
         if (complaint := ffmpeg.end()) or not pictures:
             raise RecordingError(f"{path}: cannot be read as video: {complaint or 'it has no pictures'}")
@@ -463,13 +499,13 @@ def read_video(path: str | Path) -> Iterator[np.ndarray]:
         ffmpeg.kill()
 
 
-def read_pictures(path: str | Path) -> Iterator[np.ndarray]:
-    """The pictures of a video file, or of a folder in the order of their names, as grey uint8 (height, width).
+def read_pictures(path: str | Path, colour: bool = False) -> Iterator[np.ndarray]:
+    """The pictures of a video file, or of a folder in the order of their names; see `read_video`.
 
     Raises RecordingError where there are none, or one cannot be read.
     """
     if not Path(path).is_dir():
-        yield from read_video(path)
+        yield from read_video(path, colour)
         return
     files = sorted(file for file in Path(path).iterdir() if file.suffix.lower() in PICTURE_SUFFIXES)
     if not files:
@@ -477,7 +513,7 @@ def read_pictures(path: str | Path) -> Iterator[np.ndarray]:
     for file in files:
         try:
             with Image.open(file) as image:
-                yield np.asarray(image.convert("L"))
+                yield np.asarray(image.convert("RGB" if colour else "L"))
         except OSError as error:
             raise RecordingError(f"{file}: cannot be read as a picture: {error}") from None
 

@@ -156,6 +156,7 @@ def test_json_alone_is_on_stdout(spikerecon: Command, small_file: Path):
         "first_center": 30,
         "step": 10,
         "bin": 1,
+        "bayer": None,
         "rate": 20000,
         "fps": 25,
         "method": "tfp",

@@ -43,7 +43,8 @@ def test_a_still_scene_is_told_nearly_exactly(still):
 
 
 def test_a_sheet_shows_truth_tfp_method_and_error(still):
-    drawn = sheet(Reconstructor("tfp", window=60, device="cpu"), load_sequences(still))
+    listed = load_sequences(still)
+    drawn = sheet(listed, evaluate(Reconstructor("tfp", window=60, device="cpu"), listed), "tfp")
     assert drawn.shape == (48 + HEADING, 4 * 64)
     truth, tfp, found, error = np.split(drawn[HEADING:].astype(float), 4, axis=1)
     assert np.abs(found - truth).mean() < np.abs(tfp - truth).mean()

@@ -72,12 +72,21 @@ def test_ssim_is_symmetric_and_falls_below_zero_for_a_negative(pictures):
     assert ssim(1 - truth, truth) < 0
 
 
+def test_in_colour(pictures):
+    prediction, truth = pictures
+    channels = [prediction, truth, prediction[::-1]]
+    colour, true = np.stack(channels, axis=-1), np.stack([truth] * 3, axis=-1)
+    assert ssim(colour, true) == pytest.approx(np.mean([ssim(channel, truth) for channel in channels]))
+    errors = [np.mean((channel - truth) ** 2) for channel in channels]
+    assert psnr(colour, true) == pytest.approx(-10 * math.log10(np.mean(errors)))
+
+
 @pytest.mark.parametrize("metric", [psnr, ssim])
 def test_shapes_must_agree(metric):
     with pytest.raises(UsageError, match=r"one shape .*\(12, 13\) and \(13, 12\)"):
         metric(np.zeros((12, 13)), np.zeros((13, 12)))
     with pytest.raises(UsageError, match="one shape"):
-        metric(np.zeros((12, 13, 3)), np.zeros((12, 13, 3)))
+        metric(np.zeros((12, 13, 4)), np.zeros((12, 13, 4)))
 
 
 def test_ssim_needs_room_for_its_window():

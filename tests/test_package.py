@@ -18,13 +18,14 @@ PACKAGE = ROOT / "spikerecon"
 
 # What may import what. A package stands for all modules in it; __init__ and __main__ are the door, not the house.
 RECORDINGS = {"errors", "recording", "windows"}
-ENGINE = {*RECORDINGS, "checkpoint", "methods", "network", "pipeline"}
+ENGINE = {*RECORDINGS, "checkpoint", "colour", "methods", "network", "pipeline"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "pipeline": set(),
     "classical": set(),
     "network": set(),
     "windows": {"errors"},
+    "colour": {"errors"},
     "recording": {"errors", "recording"},
     "metrics": {"errors"},
     "plot": {"errors", "recording"},
@@ -32,14 +33,14 @@ ALLOWED: dict[str, set[str]] = {
     "methods": {"errors", "checkpoint", "classical", "network"},
     "engine": ENGINE,
     "video": {"errors", "pipeline"},
-    "simulate": {"errors", "recording"},
+    "simulate": {"errors", "colour", "recording"},
     "comparison": {"engine", "recording"},
-    "evaluation": {*RECORDINGS, "comparison", "engine", "metrics", "video"},
+    "evaluation": {*RECORDINGS, "colour", "comparison", "engine", "metrics", "video"},
     "benchmark": {"errors", "engine", "methods", "recording", "video"},
     "training": {*ENGINE, "classical", "engine", "metrics", "plot", "simulate", "training", "video"},
 }
 EVERYTHING = {*ALLOWED, "cli"}
-NO_TORCH = ["errors", "windows", "recording", "video", "simulate", "metrics", "pipeline", "plot", "cli"]
+NO_TORCH = ["errors", "windows", "recording", "video", "simulate", "metrics", "pipeline", "plot", "colour", "cli"]
 
 MODULES = {str(path.relative_to(PACKAGE).with_suffix("")).replace(os.sep, "."): path for path in PACKAGE.rglob("*.py")}
 

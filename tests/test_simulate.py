@@ -287,6 +287,14 @@ GOLDEN_FAN = [
 ]
 
 
+def test_pan_in_colour_has_the_same_shapes():
+    grey, colour = sim.make_scene("pan", 64, 48), sim.make_scene("pan", 64, 48, colour=True)
+    picture = sim.truth(colour, 30)
+    assert picture.shape == (48, 64, 3)
+    assert np.abs(np.diff(picture, axis=-1)).mean() > 0.05
+    assert np.corrcoef(picture.mean(-1).ravel(), grey.light(30).ravel())[0, 1] > 0.9
+
+
 def test_golden_fan():
     fired = spikes(sim.make_scene("fan", 80, 48, seed=3), planes=60, start=1170, seed=4)
     np.testing.assert_allclose(fired.reshape(60, 4, 12, 5, 16).mean(axis=(0, 2, 4)), GOLDEN_FAN, atol=2e-3)
@@ -306,6 +314,13 @@ def test_video_frames_are_blended():
         picture = sim.truth(scene, t)
         assert picture.dtype == np.float32
         np.testing.assert_allclose(picture, expected, atol=1e-6)
+
+
+def test_video_in_colour():
+    levels = np.uint8([[[0, 100, 200]]])
+    scene = sim.VideoScene(lambda: [np.tile(levels, (5, 8, 1)), np.tile(levels + 55, (5, 8, 1))], planes_per_frame=10)
+    assert (scene.width, scene.height, scene.planes) == (8, 5, 10)
+    np.testing.assert_allclose(sim.truth(scene, 5)[2, 3] * 255, [27.5, 127.5, 227.5], atol=1e-3)
 
 
 def test_video_is_streamed():
@@ -355,3 +370,4 @@ def test_sequence_entry_has_the_form_of_the_evaluation_set():
         "centers": [40, 50],
         "truth": ["my_fan_000040.png", "my_fan_000050.png"],
     }
+    assert sim.sequence_entry("a.dat", sim.Fan(48, 32), [40], planes=101, bayer="rggb")["bayer"] == "rggb"

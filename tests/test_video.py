@@ -33,8 +33,8 @@ def save(
     path: Path | str, pictures: Iterable[np.ndarray], size: tuple[int, int] | None = None, **options: Any
 ) -> video.Writer:
     if size is None:
-        height, width = next(iter(pictures)).shape
-        size = width, height
+        height, width, *channels = next(iter(pictures)).shape
+        size, options = (width, height), {"colour": bool(channels), **options}
     with open_writer(path, size=size, **options) as writer:
         for picture in pictures:
             writer.write(picture)
@@ -99,6 +99,117 @@ def test_lossless_comes_back_exactly(tmp_path: Path, name: str, codec: str, size
     pictures = moving_ramp(size, 5)
     save(tmp_path / name, pictures, codec=codec, fps=50)
     np.testing.assert_array_equal(list(read_video(tmp_path / name)), pictures)
+
+
+def colourful(size: tuple[int, int], count: int, bit_depth: int = 8) -> list[np.ndarray]:
+    """Pictures (height, width, 3) with three different ramps."""
+    ramps = moving_ramp(size, count, bit_depth)
+    return [np.stack([ramp, ramp[::-1], ramp[:, ::-1]], axis=-1) for ramp in ramps]
+
+
+def soft_colours(size: tuple[int, int], count: int) -> list[np.ndarray]:
+    """Colours of all kinds in wide waves, as H.264 is made for."""
+    y, x = np.mgrid[: size[1], : size[0]] / 40
+    waves = [[np.sin(x + 0.1 * i), np.sin(y - 0.2 * i), np.cos(x + y + 0.1 * i)] for i in range(count)]
+    return [np.stack([np.rint(127.5 * (1 + wave)) for wave in three], axis=-1).astype(np.uint8) for three in waves]
+
+
+def colours_in(path: Path, bit_depth: int = 8) -> np.ndarray:
+    """All pictures as another reader finds them: (pictures, height, width, 3)."""
+    kind, bits = ("rgb24", 24) if bit_depth == 8 else ("rgb48le", 48)
+    reader = imageio_ffmpeg.read_frames(path, pix_fmt=kind, bits_per_pixel=bits)
+    width, height = next(reader)["size"]
+    found = [np.frombuffer(data, np.uint8 if bit_depth == 8 else "<u2") for data in reader]
+    return np.reshape(found, (-1, height, width, 3))
+
+
+@pytest.mark.parametrize("size", [(400, 250), (401, 251), (17, 16)])
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [("a.mp4", "h264-lossless"), ("a.mov", "h264-lossless"), ("a.mkv", "h264-lossless"), ("a.mkv", "ffv1")],
+)
+def test_lossless_colour_comes_back_exactly(tmp_path: Path, name: str, codec: str, size: tuple[int, int]) -> None:
+    pictures = colourful(size, 3)
+    save(tmp_path / name, pictures, codec=codec, fps=50)
+    np.testing.assert_array_equal(list(read_video(tmp_path / name, colour=True)), pictures)
+    np.testing.assert_array_equal(colours_in(tmp_path / name), pictures)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+@pytest.mark.parametrize("size", [(200, 150), (201, 151)])
+def test_h264_keeps_colours_and_size(tmp_path: Path, suffix: str, size: tuple[int, int]) -> None:
+    pictures = soft_colours(size, 2)
+    path = tmp_path / f"a{suffix}"
+    save(path, pictures)
+    for back in (np.array(list(read_video(path, colour=True))), colours_in(path)):
+        assert back.shape == (2, size[1], size[0], 3)
+        assert np.abs(back.astype(float) - pictures).mean() < 2
+    said = what_ffmpeg_says(path)
+    assert "(pc, bt709" in said  # untagged, players would guess the matrix from the size
+    assert ("4:4:4" in said) == (size[0] % 2 == 1)
+
+
+@pytest.mark.parametrize("size", [(64, 48), (65, 49)])
+@pytest.mark.parametrize("colour", [(0, 0, 0), (128, 128, 128), (255, 255, 255), (255, 0, 0), (0, 255, 0), (0, 0, 255)])
+def test_h264_keeps_flat_colours(tmp_path: Path, size: tuple[int, int], colour: tuple[int, ...]) -> None:
+    save(tmp_path / "a.mp4", [np.full((size[1], size[0], 3), colour, np.uint8)] * 2, crf=1)
+    back = next(iter(read_video(tmp_path / "a.mp4", colour=True))).astype(int)
+    assert np.abs(back - colour).max() <= 2
+    if len(set(colour)) == 1:
+        assert np.ptp(back, axis=-1).max() == 0  # grey stays grey
+
+
+@pytest.mark.parametrize("size", [(64, 48), (65, 49)])
+def test_a_gif_in_colour(tmp_path: Path, size: tuple[int, int]) -> None:
+    few = [np.kron(np.random.default_rng(i).integers(0, 256, (8, 8, 3)), np.ones((7, 9, 1), int)) for i in range(4)]
+    pictures = [picture[: size[1], : size[0]].astype(np.uint8) for picture in (*few, few[-1])]
+    save(tmp_path / "few.gif", pictures, fps=50)
+    found = np.array(list(read_video(tmp_path / "few.gif", colour=True)))
+    assert found.shape == (5, size[1], size[0], 3)
+    assert np.abs(found.astype(int) - pictures).max() <= 2  # each picture has a palette for its own 64 colours
+    many = soft_colours(size, 3)
+    save(tmp_path / "many.gif", many, fps=50)
+    assert np.abs(np.array(list(read_video(tmp_path / "many.gif", colour=True))).astype(float) - many).mean() < 5
+
+
+def test_ffv1_keeps_16_bits_of_colour(tmp_path: Path) -> None:
+    pictures = colourful((401, 251), 2, bit_depth=16)
+    save(tmp_path / "a.mkv", pictures, codec="ffv1", bit_depth=16)
+    np.testing.assert_array_equal(colours_in(tmp_path / "a.mkv", bit_depth=16), pictures)
+
+
+@pytest.mark.parametrize("bit_depth", [8, 16])
+def test_png_in_colour(tmp_path: Path, bit_depth: int) -> None:
+    pictures = colourful((65, 49), 2, bit_depth)
+    save(tmp_path / "out", pictures, bit_depth=bit_depth)
+    write_png(tmp_path / "odd %d name.png", pictures[1][:, ::-1], overwrite=True)
+    for path, expected in (
+        (tmp_path / "out" / "000000.png", pictures[0]),
+        (tmp_path / "out" / "000001.png", pictures[1]),
+        (tmp_path / "odd %d name.png", pictures[1][:, ::-1]),
+    ):
+        assert path.read_bytes()[24:26] == bytes([bit_depth, 2])  # 2: RGB
+        np.testing.assert_array_equal(colours_in(path.rename(tmp_path / "a.png"), bit_depth), [expected])
+
+
+def test_a_png_that_ffmpeg_cannot_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video, "_pixels", lambda *_: "no-such-pixels")
+    with pytest.raises(OutputError, match=r"a\.png: cannot be written: ffmpeg: ") as caught:
+        write_png(tmp_path / "a.png", colourful(SMALL, 1, bit_depth=16)[0])
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_firing_rates_in_colour_are_saved_in_colour(tmp_path: Path) -> None:
+    rates = [picture / np.float32(510) for picture in colourful(SMALL, 3)]
+    video.save(tmp_path / "a.mkv", rates, gain=2, codec="ffv1")
+    np.testing.assert_array_equal(list(read_video(tmp_path / "a.mkv", colour=True)), colourful(SMALL, 3))
+
+
+def test_pictures_of_a_folder_are_read_in_colour(tmp_path: Path) -> None:
+    save(tmp_path / "out", colourful(SMALL, 2))
+    np.testing.assert_array_equal(list(video.read_pictures(tmp_path / "out", colour=True)), colourful(SMALL, 2))
+    assert next(video.read_pictures(tmp_path / "out")).shape == (48, 64)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".MP4"])
@@ -417,7 +528,7 @@ def test_killed_ffmpeg(tmp_path: Path, more: int) -> None:
 
 
 def test_ffmpegs_own_words_are_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(video, "_encoder_options", lambda output, size: "-c:v no-such-encoder")
+    monkeypatch.setattr(video, "_encoder_options", lambda *_: "-c:v no-such-encoder")
     with pytest.raises(OutputError, match=r"a\.mp4: encoding failed: ffmpeg: .*Encoder not found") as caught:
         save(tmp_path / "a.mp4", moving_ramp(SMALL, 1))
     assert "\n" not in str(caught.value)
@@ -426,7 +537,7 @@ def test_ffmpegs_own_words_are_passed_on(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_missing_pictures_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An encoder that ends well with fewer pictures than it was given."""
-    monkeypatch.setattr(video, "_encoder_options", lambda output, size: "-c:v libx264 -frames:v 3")
+    monkeypatch.setattr(video, "_encoder_options", lambda *_: "-c:v libx264 -frames:v 3")
     with pytest.raises(OutputError, match="the encoder kept 3 of 5 pictures"):
         save(tmp_path / "a.mp4", moving_ramp(SMALL, 5))
     assert list(tmp_path.iterdir()) == []

@@ -121,9 +121,9 @@ def _convert(
     writing = {**writing, "bit_depth": int(picture.bit_depth)}
     checked = video.check_output(target, **writing)
     patience = FOLLOW_SECONDS if follow else None
-    with source.open(path, follow=patience, mending=mending, quiet=quiet) as recording:
+    with source.open(path, follow=patience, mending=mending, bayer=picture.bayer, quiet=quiet) as recording:
         start, end = source.span()
-        engines = run.reconstructors(compare, recording, start, end)
+        engines = run.reconstructors(compare, recording, start, end, source.pattern(picture.bayer))
         engine = max(engines, key=lambda engine: engine.window)  # what its windows fit into, the others' do
         centers = engine.centers(recording, start=start, end=end, step=step)
         levels = picture.levels(recording, start, end)
@@ -150,6 +150,7 @@ def _convert(
             "fps": checked.fps,
             "gain": levels["gain"],
             "bin": engine.merge,
+            "bayer": picture.bayer,
             "method": ",".join(engine.method.name for engine in engines),
             "weights": "; ".join(engine.method.about for engine in engines),
             "device": str(engine.device),

@@ -44,5 +44,5 @@ def command(
     if json_file:
         write_json(report, json_file)
     if sheet:
-        video.write_png(sheet, evaluation.sheet(engine, listed), overwrite=overwrite)
+        video.write_png(sheet, evaluation.sheet(listed, results, engine.method.name), overwrite=overwrite)
         say(sheet, quiet)

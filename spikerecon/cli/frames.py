@@ -78,6 +78,8 @@ def command(
     wanted = sorted({*center, *map(source.moment, at), *(windows.parse_range(centers) if centers else ())})
     if not wanted:
         raise UsageError("no picture asked for: give --center N, --at TIME or --centers START:STOP:STEP")
+    if path is None and picture.bayer:
+        raise UsageError("the built-in fan is grey: --bayer needs a recording")
     name = "fan" if path is None else "stdin" if path == "-" else Path(path).stem
     if output.endswith(".png"):
         if len(wanted) > 1:
@@ -121,9 +123,9 @@ def _recorded(
     """Frames, the levels to draw them with, and what made them."""
     from spikerecon.comparison import side_by_side
 
-    with source.open(path, mending=mending, quiet=quiet) as recording:
+    with source.open(path, mending=mending, bayer=picture.bayer, quiet=quiet) as recording:
         start, end = source.span()
-        engines = run.reconstructors(compare, recording, start, end)
+        engines = run.reconstructors(compare, recording, start, end, source.pattern(picture.bayer))
         levels = picture.levels(recording, start, end)
         about = "\n".join(engine.about for engine in engines)
         for frame in side_by_side(engines, recording, wanted, start=start, white=1 / levels["gain"]):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from spikerecon.recording import Recording
 
 LAYOUTS = ("auto", "packed", "row-headers", "raw1000", "npz", "spikelink")  # written out: --help needs no numpy
+BAYER_PATTERNS = ("bggr", "rggb", "gbrg", "grbg")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -46,10 +47,11 @@ class MendOptions:
     mend: bool | None
     flat: str | None
 
-    def mended(self, recording: Recording, source: InputOptions, quiet: bool) -> Recording:
+    def mended(self, recording: Recording, source: InputOptions, bayer: str | None, quiet: bool) -> Recording:
         """A whole recording with its flawed pixels mended, which is said where there are some."""
         from spikerecon.recording import find_flaws, flaws_of_flat, mended, open_recording
 
+        spacing = 2 if bayer else 1
         if self.flat is not None:
             if self.mend is False:
                 raise UsageError("--flat and --no-mend exclude each other")
@@ -57,11 +59,11 @@ class MendOptions:
                 raise UsageError("a flat field is a file, not standard input")
             size = recording.width, recording.height
             with open_recording(self.flat, layout=source.layout, size=size, flip=source.flip) as flat:
-                flaws = flaws_of_flat(flat)
+                flaws = flaws_of_flat(flat, spacing=spacing)
         elif self.mend is False or (self.mend is None and recording.planes is None):
             return recording
         else:
-            flaws = find_flaws(recording)
+            flaws = find_flaws(recording, spacing=spacing)
         found = mended(recording, flaws)
         if found is not recording:
             say(f"{recording.name}: mended {flaws}", quiet)
@@ -86,6 +88,7 @@ class InputOptions:
         *,
         follow: float | None = None,
         mending: MendOptions | None = None,
+        bayer: str | None = None,
         quiet: bool = False,
     ) -> Recording:
         """The recording, or the crop of it. Mended whole, so that pixels at the border of a crop have neighbours."""
@@ -95,7 +98,7 @@ class InputOptions:
         size = parse_size(self.size) if self.size else None
         recording = open_recording(path, layout=self.layout, size=size, flip=self.flip, follow=follow)
         try:
-            return self.cropped(mending.mended(recording, self, quiet) if mending else recording)
+            return self.cropped(mending.mended(recording, self, bayer, quiet) if mending else recording)
         except BaseException:
             recording.close()
             raise
@@ -104,6 +107,16 @@ class InputOptions:
         from spikerecon.recording import cropped, parse_crop
 
         return cropped(recording, parse_crop(self.crop)) if self.crop is not None else recording
+
+    def pattern(self, bayer: str | None) -> str | None:
+        """The Bayer pattern of the crop, given that of the whole picture."""
+        from spikerecon.colour import shifted
+        from spikerecon.recording import parse_crop
+
+        if bayer is None or self.crop is None:
+            return bayer
+        left, top, _, _ = parse_crop(self.crop)
+        return shifted(bayer, left, top)
 
     def moment(self, text: str) -> int:
         """The plane that a text names, by its number or a time."""
@@ -166,18 +179,23 @@ class MethodOptions:
     bin: str
 
     def reconstructor(
-        self, recording: Recording | None = None, start: int = 0, end: int | None = None
+        self, recording: Recording | None = None, start: int = 0, end: int | None = None, bayer: str | None = None
     ) -> Reconstructor:
         """The engine; an automatic --bin is measured on planes `start` to `end` of a recording."""
-        (engine,) = self._reconstructors([self.method or "stir"], recording, start, end)
+        (engine,) = self._reconstructors([self.method or "stir"], recording, start, end, bayer)
         return engine
 
     def reconstructors(
-        self, compare: str | None, recording: Recording, start: int = 0, end: int | None = None
+        self,
+        compare: str | None,
+        recording: Recording,
+        start: int = 0,
+        end: int | None = None,
+        bayer: str | None = None,
     ) -> list[Reconstructor]:
         """The engine, or one for each of the methods to compare; see `reconstructor`."""
         if compare is None:
-            return [self.reconstructor(recording, start, end)]
+            return [self.reconstructor(recording, start, end, bayer)]
         if self.method is not None:
             raise UsageError("--compare and --method exclude each other: name all methods in --compare")
         names = [name.strip() for name in compare.split(",")]
@@ -185,10 +203,10 @@ class MethodOptions:
             raise UsageError(f"--compare {compare} names one method: give two or more, such as tfp,stir")
         if recording.planes is None:
             raise UsageError(f"{recording.name}: a stream can be read once only: --compare takes a file that is whole")
-        return self._reconstructors(names, recording, start, end)
+        return self._reconstructors(names, recording, start, end, bayer)
 
     def _reconstructors(
-        self, names: list[str], recording: Recording | None, start: int, end: int | None
+        self, names: list[str], recording: Recording | None, start: int, end: int | None, bayer: str | None
     ) -> list[Reconstructor]:
         from spikerecon.engine import Reconstructor
         from spikerecon.methods import WINDOWED
@@ -213,6 +231,7 @@ class MethodOptions:
                 batch_size=self.batch_size,
                 tile=self.tile,
                 merge=merge,
+                bayer=bayer,
             )
             for name in names
         ]
@@ -253,8 +272,9 @@ method_options = _packed(
 
 @dataclass(frozen=True)
 class PictureOptions:
-    """How firing rates become grey levels."""
+    """How firing rates become pictures."""
 
+    bayer: str | None
     gain: str
     gamma: float
     bit_depth: str
@@ -280,6 +300,11 @@ class PictureOptions:
 picture_options = _packed(
     "picture",
     PictureOptions,
+    click.option(
+        "--bayer",
+        type=click.Choice(BAYER_PATTERNS),
+        help="Pictures in colour, of a colour camera: the colours of its top left 2x2 pixels, upright, row by row.",
+    ),
     click.option(
         "--gain",
         metavar="auto|X",

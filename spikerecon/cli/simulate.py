@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from spikerecon.cli.console import say, write_json
-from spikerecon.cli.options import LAYOUTS, overwrite_option, quiet_option
+from spikerecon.cli.options import BAYER_PATTERNS, LAYOUTS, overwrite_option, quiet_option
 from spikerecon.errors import OutputError, RecordingError, UsageError
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Spikes a plane of white; the exposure.",
 )
+@click.option("--bayer", type=click.Choice(BAYER_PATTERNS), help="Film in colour (pan, video, pictures).")
 @click.option("--noise", is_flag=True, help="Add what a real sensor adds.")
 @click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same bytes.")
 @click.option("--truth", metavar="DIR", help="Keep true pictures and a sequences.json for 'evaluate'.")
@@ -54,6 +55,7 @@ def command(
     layout: str,
     planes_per_frame: float,
     full_scale_rate: float,
+    bayer: str | None,
     noise: bool,
     seed: int,
     truth: str | None,
@@ -68,6 +70,7 @@ def command(
     \b
     spikerecon simulate fan -o fan.dat --planes 2000
     spikerecon simulate pan -o raw.dat --layout raw1000 --planes 200
+    spikerecon simulate pan -o colour.dat --bayer bggr --truth colour
     spikerecon simulate race.mp4 -o race.dat --planes-per-frame 10 --noise --truth race
     """
     from spikerecon.recording import write_recording
@@ -75,11 +78,13 @@ def command(
 
     if size is None and layout == "raw1000" and source in SCENES:
         size = "1000x1000"
-    scene, planes = _scene(source, size, planes, start, planes_per_frame, seed)
+    scene, planes = _scene(source, size, planes, start, planes_per_frame, seed, colour=bayer is not None)
     if Path(output).exists() and not overwrite:
         raise OutputError(f"{output}: exists already; give -y to replace it")
     sensor = SensorNoise() if noise else None
-    chunks = simulate(scene, planes=planes, full_scale_rate=full_scale_rate, start=start, seed=seed, noise=sensor)
+    chunks = simulate(
+        scene, planes=planes, full_scale_rate=full_scale_rate, start=start, seed=seed, noise=sensor, bayer=bayer
+    )
     if truth is not None:
         centers = range(30, planes - 29, max(1, truth_step))
         if not centers:
@@ -87,13 +92,13 @@ def command(
         _check_truth(Path(truth), overwrite)
     written = write_recording(output, chunks, scene.width, layout=layout, overwrite=overwrite)
     if truth is not None:
-        described = {"planes": planes, "full_scale_rate": full_scale_rate, "noise": sensor}
+        described = {"planes": planes, "full_scale_rate": full_scale_rate, "noise": sensor, "bayer": bayer}
         _write_truth(Path(truth), Path(output), layout, scene, centers, start, described, overwrite)
     say(f"{output}: {scene.width}x{scene.height}, {written} planes", quiet)
 
 
 def _scene(
-    source: str, size: str | None, planes: int | None, start: int, planes_per_frame: float, seed: int
+    source: str, size: str | None, planes: int | None, start: int, planes_per_frame: float, seed: int, colour: bool
 ) -> tuple[Scene, int]:
     from spikerecon.recording import parse_size
     from spikerecon.simulate import SCENES, VideoScene, make_scene
@@ -101,13 +106,13 @@ def _scene(
 
     if source in SCENES:
         width, height = parse_size(size) if size else (400, 250)
-        return make_scene(source, width, height, seed), 1000 if planes is None else planes
+        return make_scene(source, width, height, seed, colour), 1000 if planes is None else planes
     if not Path(source).exists():
         known = ", ".join(SCENES)
         raise RecordingError(f"{source}: neither a built-in scene ({known}) nor a video or folder that is there")
     if size:
         raise UsageError("--size is for built-in scenes: a video has its own")
-    frames: Callable[[], Iterator[Any]] = lambda: read_pictures(source)  # noqa: E731
+    frames: Callable[[], Iterator[Any]] = lambda: read_pictures(source, colour)  # noqa: E731
     video = VideoScene(frames, planes_per_frame)
     there = video.planes - start
     if planes is None:
@@ -146,6 +151,6 @@ def _write_truth(
     entry["layout"] = layout
     entry["file"] = os.path.relpath(recording, folder)
     for center, name in zip(centers, entry["truth"], strict=True):
-        picture = to_uint(truth(scene, start + center), bit_depth=16)
+        picture = to_uint(truth(scene, start + center), bit_depth=8 if described["bayer"] else 16)
         write_png(folder / name, picture, overwrite=overwrite)
     write_json([entry], str(folder / "sequences.json"))
