@@ -397,10 +397,10 @@ def _encoder_options(output: Output, size: tuple[int, int], colour: bool) -> str
     odd = size[0] % 2 or size[1] % 2
     pixels = "yuv420p" if not odd else "yuv444p" if colour else "gray"
     # Without the range in both places grey would be squeezed into 220 levels.
-    scale, tags = "scale=in_range=full:out_range=full", "-color_range pc"
+    scale = "scale=in_range=full:out_range=full"
     if colour:  # untagged, its matrix would be guessed from the size; rounded carelessly, grey would become greenish
-        scale, tags = f"{scale}:out_color_matrix=bt709:flags=accurate_rnd", f"{tags} -colorspace bt709"
-    return f"-c:v libx264 {quality} -vf {scale} {tags} -pix_fmt {pixels}"
+        scale += ":out_color_matrix=bt709:flags=accurate_rnd"
+    return f"-c:v libx264 {quality} -vf {scale} -color_range pc -pix_fmt {pixels}"
 
 
 def write_png(path: str | Path, image: np.ndarray, *, overwrite: bool = False) -> None:
