@@ -10,18 +10,11 @@ import click
 
 from spikerecon.cli.console import progress, rates_text, say, write_json
 from spikerecon.cli.options import (
-    InputOptions,
-    MendOptions,
-    MethodOptions,
-    PictureOptions,
-    compare_option,
-    input_options,
+    Reconstruction,
     json_option,
-    mend_options,
-    method_options,
     overwrite_option,
-    picture_options,
     quiet_option,
+    reconstruction_options,
     step_option,
 )
 from spikerecon.errors import SpikeReconError, UsageError
@@ -32,12 +25,8 @@ FOLLOW_SECONDS = 5.0
 @click.command("convert")
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("-o", "--output", required=True, metavar="OUT", help="Video, folder or pattern; see above.")
-@input_options
-@mend_options
-@method_options
-@compare_option
+@reconstruction_options
 @step_option
-@picture_options
 @click.option("--fps", type=float, default=60, show_default=True, help="Playback pictures a second.")
 @click.option("--codec", type=click.Choice(["h264", "h264-lossless", "ffv1"]), default="h264", show_default=True)
 @click.option("--crf", type=float, default=18, show_default=True, help="H.264 quality: 0 lossless, 51 worst.")
@@ -53,12 +42,8 @@ FOLLOW_SECONDS = 5.0
 def command(
     inputs: tuple[str, ...],
     output: str,
-    source: InputOptions,
-    mending: MendOptions,
-    run: MethodOptions,
-    compare: str | None,
+    what: Reconstruction,
     step: int,
-    picture: PictureOptions,
     fps: float,
     codec: str,
     crf: float,
@@ -84,12 +69,12 @@ def command(
     targets = [output.replace("{name}", "stdin" if path == "-" else Path(path).stem) for path in inputs]
     if len(set(targets)) < len(targets):
         raise UsageError("two inputs have the same name, and would become the same output: convert them one by one")
-    writing: dict[str, Any] = {"fps": fps, "codec": codec, "crf": crf, "overwrite": overwrite}
+    bit_depth = int(what.picture.bit_depth)
+    writing = {"fps": fps, "codec": codec, "crf": crf, "bit_depth": bit_depth, "overwrite": overwrite}
     results, failed = [], 0
     for path, target in zip(inputs, targets, strict=True):
         try:
-            each = _convert(path, target, source, mending, run, compare, step, picture, writing, follow, dry_run, quiet)
-            results.append(each)
+            results.append(_convert(path, target, what, step, writing, follow, dry_run, quiet))
         except SpikeReconError as error:
             if len(inputs) == 1:
                 raise
@@ -104,37 +89,28 @@ def command(
 def _convert(
     path: str,
     target: str,
-    source: InputOptions,
-    mending: MendOptions,
-    run: MethodOptions,
-    compare: str | None,
+    what: Reconstruction,
     step: int,
-    picture: PictureOptions,
     writing: dict[str, Any],
     follow: bool,
     dry_run: bool,
     quiet: bool,
 ) -> dict[str, Any]:
     from spikerecon import video
-    from spikerecon.comparison import side_by_side
 
-    writing = {**writing, "bit_depth": int(picture.bit_depth)}
     checked = video.check_output(target, **writing)
-    patience = FOLLOW_SECONDS if follow else None
-    with source.open(path, follow=patience, mending=mending, bayer=picture.bayer, quiet=quiet) as recording:
-        start, end = source.span()
-        engines = run.reconstructors(compare, recording, start, end, source.pattern(picture.bayer))
-        engine = max(engines, key=lambda engine: engine.window)  # what its windows fit into, the others' do
+    with what.opened(path, follow=FOLLOW_SECONDS if follow else None, quiet=quiet) as (recording, maker):
+        start, end = what.source.span()
+        engine, rate = maker.widest, what.source.rate
         centers = engine.centers(recording, start=start, end=end, step=step)
-        levels = picture.levels(recording, start, end)
+        levels = maker.levels
         total = len(centers) if recording.planes is not None or end is not None else None
         length = (
             f"{recording.planes} planes" if recording.planes is not None else "still growing" if follow else "a stream"
         )
         say(f"{recording.name}: {recording.width}x{recording.height}, {length} ({recording.layout})", quiet)
-        say(rates_text(source.rate, step, checked.fps), quiet)
-        about = "\n".join(engine.about for engine in engines)
-        say(f"{about}, gain {levels['gain']:.4g}", quiet)
+        say(rates_text(rate, step, checked.fps), quiet)
+        say(maker.about, quiet)
         for note in checked.notes:
             say(f"note: {note}", quiet)
         result: dict[str, Any] = {
@@ -146,13 +122,13 @@ def _convert(
             "frames": total,
             "first_center": centers[0],
             "step": step,
-            "rate": source.rate,
+            "rate": rate,
             "fps": checked.fps,
             "gain": levels["gain"],
             "bin": engine.merge,
-            "bayer": picture.bayer,
-            "method": ",".join(engine.method.name for engine in engines),
-            "weights": "; ".join(engine.method.about for engine in engines),
+            "bayer": what.picture.bayer,
+            "method": ",".join(engine.method.name for engine in maker.engines),
+            "weights": "; ".join(engine.method.about for engine in maker.engines),
             "device": str(engine.device),
             "precision": engine.precision,
         }
@@ -160,15 +136,12 @@ def _convert(
             say(f"would write {total if total is not None else 'all'} frames to {checked.path}", quiet)
             return result
         began = time.perf_counter()
-        white = 1 / levels["gain"]
-        with progress(total, step=step, planes_per_second=source.rate, quiet=quiet) as shown:
+        with progress(total, step=step, planes_per_second=rate, quiet=quiet) as shown:
             written = video.save(
                 target,
-                (frame.rate for frame in side_by_side(engines, recording, centers, start=start, white=white)),
-                gain=levels["gain"],
-                gamma=levels["gamma"],
+                (frame.rate for frame in maker.frames(recording, centers)),
                 on_progress=shown.update,
-                **writing,
+                **(levels | writing),
             )
         for note in written.notes[len(checked.notes) :]:
             say(f"note: {note}", quiet)

@@ -10,18 +10,12 @@ import click
 
 from spikerecon.cli.console import say, write_json
 from spikerecon.cli.options import (
-    InputOptions,
-    MendOptions,
-    MethodOptions,
-    PictureOptions,
-    compare_option,
-    input_options,
+    Maker,
+    Reconstruction,
     json_option,
-    mend_options,
-    method_options,
     overwrite_option,
-    picture_options,
     quiet_option,
+    reconstruction_options,
 )
 from spikerecon.errors import UsageError
 
@@ -41,11 +35,7 @@ if TYPE_CHECKING:
     default=".",
     help="A .png file, or a folder (made where it is missing). [default: here]",
 )
-@input_options
-@mend_options
-@method_options
-@compare_option
-@picture_options
+@reconstruction_options
 @overwrite_option
 @json_option
 @quiet_option
@@ -55,11 +45,7 @@ def command(
     centers: str | None,
     at: tuple[str, ...],
     output: str,
-    source: InputOptions,
-    mending: MendOptions,
-    run: MethodOptions,
-    compare: str | None,
-    picture: PictureOptions,
+    what: Reconstruction,
     overwrite: bool,
     as_json: bool,
     quiet: bool,
@@ -75,10 +61,10 @@ def command(
     """
     from spikerecon import video, windows
 
-    wanted = sorted({*center, *map(source.moment, at), *(windows.parse_range(centers) if centers else ())})
+    wanted = sorted({*center, *map(what.source.moment, at), *(windows.parse_range(centers) if centers else ())})
     if not wanted:
         raise UsageError("no picture asked for: give --center N, --at TIME or --centers START:STOP:STEP")
-    if path is None and picture.bayer:
+    if path is None and what.picture.bayer:
         raise UsageError("the built-in fan is grey: --bayer needs a recording")
     name = "fan" if path is None else "stdin" if path == "-" else Path(path).stem
     if output.endswith(".png"):
@@ -93,61 +79,37 @@ def command(
     for file in files:
         if file.parent.is_dir() or output.endswith(".png"):
             video.check_png(file, overwrite=overwrite)
-    if path is None:
-        pictures = _built_in(run, compare, source, picture, wanted)
-    else:
-        pictures = _recorded(path, run, compare, source, mending, picture, wanted, quiet)
+    pictures = _built_in(what, wanted) if path is None else _recorded(path, what, wanted, quiet)
     written: list[dict[str, Any]] = []
-    for file, (frame, levels, about) in zip(files, pictures, strict=True):
+    for file, (frame, maker) in zip(files, pictures, strict=True):
         if not written:
-            say(f"{about}, gain {levels['gain']:.4g}", quiet)
+            say(maker.about, quiet)
             file.parent.mkdir(exist_ok=True)
-        image = video.to_uint(frame.rate, **levels)
-        video.write_png(file, image, overwrite=overwrite)
+        video.write_png(file, video.to_uint(frame.rate, **maker.levels), overwrite=overwrite)
         say(str(file), quiet)
-        written.append({"center": frame.center, "file": str(file), "gain": levels["gain"]})
+        written.append({"center": frame.center, "file": str(file), "gain": maker.levels["gain"]})
     if as_json:
         write_json(written, "-")
 
 
-def _recorded(
-    path: str,
-    run: MethodOptions,
-    compare: str | None,
-    source: InputOptions,
-    mending: MendOptions,
-    picture: PictureOptions,
-    wanted: list[int],
-    quiet: bool,
-) -> Iterator[tuple[Frame, dict[str, Any], str]]:
-    """Frames, the levels to draw them with, and what made them."""
-    from spikerecon.comparison import side_by_side
-
-    with source.open(path, mending=mending, bayer=picture.bayer, quiet=quiet) as recording:
-        start, end = source.span()
-        engines = run.reconstructors(compare, recording, start, end, source.pattern(picture.bayer))
-        levels = picture.levels(recording, start, end)
-        about = "\n".join(engine.about for engine in engines)
-        for frame in side_by_side(engines, recording, wanted, start=start, white=1 / levels["gain"]):
-            yield frame, levels, about
+def _recorded(path: str, what: Reconstruction, wanted: list[int], quiet: bool) -> Iterator[tuple[Frame, Maker]]:
+    """Frames, and what made them."""
+    with what.opened(path, quiet=quiet) as (recording, maker):
+        for frame in maker.frames(recording, wanted):
+            yield frame, maker
 
 
-def _built_in(
-    run: MethodOptions, compare: str | None, source: InputOptions, picture: PictureOptions, wanted: list[int]
-) -> Iterator[tuple[Frame, dict[str, Any], str]]:
+def _built_in(what: Reconstruction, wanted: list[int]) -> Iterator[tuple[Frame, Maker]]:
     """The same of the built-in fan. Films just the planes around each centre: it turns for ever."""
-    from spikerecon.comparison import side_by_side
     from spikerecon.engine import Frame
     from spikerecon.simulate import film
     from spikerecon.windows import check_center
 
-    sample = source.cropped(film("fan", planes=60))
-    engines, levels = run.reconstructors(compare, sample), picture.levels(sample, 0, None)
-    about = "\n".join(engine.about for engine in engines)
+    maker = what.maker(what.source.cropped(film("fan", planes=60)))
     for center in wanted:
-        check_center(center, None, max(engine.before for engine in engines), 0)
-        before = min(center, max(engine.reach for engine in engines))
-        after = max(engine.window - engine.before for engine in engines)
-        recording = source.cropped(film("fan", planes=before + after, start=center - before))
-        (frame,) = side_by_side(engines, recording, [before], white=1 / levels["gain"])
-        yield Frame(center, frame.rate), levels, about
+        check_center(center, None, max(engine.before for engine in maker.engines), 0)
+        before = min(center, max(engine.reach for engine in maker.engines))
+        after = max(engine.window - engine.before for engine in maker.engines)
+        recording = what.source.cropped(film("fan", planes=before + after, start=center - before))
+        (frame,) = maker.frames(recording, [before])
+        yield Frame(center, frame.rate), maker

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,7 +15,7 @@ from spikerecon.cli.console import say
 from spikerecon.errors import UsageError
 
 if TYPE_CHECKING:
-    from spikerecon.engine import Reconstructor
+    from spikerecon.engine import Frame, Reconstructor
     from spikerecon.recording import Recording
 
 LAYOUTS = ("auto", "packed", "row-headers", "raw1000", "npz", "spikelink")  # written out: --help needs no numpy
@@ -316,9 +317,72 @@ picture_options = _packed(
     click.option("--bit-depth", type=click.Choice(["8", "16"]), default="8", show_default=True),
 )
 
-compare_option = click.option(
-    "--compare", metavar="NAME,NAME...", help="Methods to show side by side, instead of --method: tfp,tfi,tfstp,stir."
-)
+
+@dataclass
+class Maker:
+    """What makes the pictures of planes `start` to `end` of a recording: an engine, or several to compare."""
+
+    engines: list[Reconstructor]
+    picture: PictureOptions
+    recording: Recording
+    start: int
+    end: int | None
+
+    @functools.cached_property
+    def levels(self) -> dict[str, Any]:
+        """What to draw with; see `PictureOptions.levels`."""
+        return self.picture.levels(self.recording, self.start, self.end)
+
+    @property
+    def widest(self) -> Reconstructor:
+        """The engine with the longest windows: what they fit into, the others' do."""
+        return max(self.engines, key=lambda engine: engine.window)
+
+    @property
+    def about(self) -> str:
+        """What to say of it: a line for each engine."""
+        return "\n".join(engine.about for engine in self.engines) + f", gain {self.levels['gain']:.4g}"
+
+    def frames(self, recording: Recording, centers: Sequence[int]) -> Iterator[Frame]:
+        """Pictures at centres, those of several engines side by side."""
+        from spikerecon.comparison import side_by_side
+
+        return side_by_side(self.engines, recording, centers, start=self.start, white=1 / self.levels["gain"])
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """All that turns a recording into pictures."""
+
+    source: InputOptions
+    mending: MendOptions
+    run: MethodOptions
+    compare: str | None
+    picture: PictureOptions
+
+    @contextmanager
+    def opened(
+        self, path: str, *, follow: float | None = None, quiet: bool = False
+    ) -> Iterator[tuple[Recording, Maker]]:
+        """A recording, and what makes its pictures."""
+        bayer = self.picture.bayer
+        with self.source.open(path, follow=follow, mending=self.mending, bayer=bayer, quiet=quiet) as recording:
+            yield recording, self.maker(recording, *self.source.span())
+
+    def maker(self, recording: Recording, start: int = 0, end: int | None = None) -> Maker:
+        engines = self.run.reconstructors(self.compare, recording, start, end, self.source.pattern(self.picture.bayer))
+        return Maker(engines, self.picture, recording, start, end)
+
+
+def reconstruction_options(function: F) -> F:
+    """Adds all options of `Reconstruction`, and hands them on as one, called `what`."""
+    compare = click.option(
+        "--compare", metavar="NAME,NAME...", help="Methods side by side, instead of --method: tfp,tfi,tfstp,stir."
+    )
+    sets: tuple[Any, ...] = (input_options, mend_options, method_options, compare, picture_options)
+    return _packed("what", Reconstruction, *sets)(function)
+
+
 step_option = click.option("--step", type=int, default=20, show_default=True, help="Planes between output frames.")
 overwrite_option = click.option("-y", "--overwrite", is_flag=True, help="Replace what is there.")
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Say nothing but warnings and errors.")
