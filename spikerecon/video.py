@@ -57,7 +57,8 @@ class Output:
     """An output that `check_output` found writable, with what the user should be told about it.
 
     `fps` is the playback rate that the file will really have and `notes` holds a sentence for each thing
-    that differs from what was asked for. `path` is the video file, or the pattern of a PNG sequence.
+    that differs from what was asked for. `path` is the video file, or the pattern of a PNG sequence, and `first` the
+    number of its first picture.
     """
 
     path: Path
@@ -67,6 +68,7 @@ class Output:
     crf: float
     bit_depth: int
     notes: tuple[str, ...] = ()
+    first: int = 0
 
     @property
     def fps(self) -> float:
@@ -81,6 +83,7 @@ def check_output(
     crf: float = 18,
     bit_depth: int = 8,
     overwrite: bool = False,
+    resume: bool = False,
 ) -> Output:
     """Find out before any work whether `path` can be written in this way; writes nothing itself.
 
@@ -99,12 +102,21 @@ def check_output(
     container, target = _kind(path)
     codec = _codec_for(path, container, codec, bit_depth)
     rate, notes = _playback_rate(path, container, fps)
-    if container is None:
+    first = 0
+    if resume and (overwrite or container is not None):
+        raise UsageError(
+            f"{path}: a video is written at once: only PNG pictures can be gone on with"
+            if container is not None
+            else f"{path}: going on with pictures and replacing them exclude each other"
+        )
+    if resume:
+        first = _pictures_there(target)
+    elif container is None:
         _check_sequence(target, whole_folder=Path(path) != target, overwrite=overwrite)
     else:
         _check_file(target, overwrite)
         _ffmpeg_executable()
-    return Output(target, container, rate, codec, crf, bit_depth, notes)
+    return Output(target, container, rate, codec, crf, bit_depth, notes, first)
 
 
 def _kind(path: str | Path) -> tuple[_Container | None, Path]:
@@ -194,6 +206,12 @@ def _check_sequence(pattern: Path, whole_folder: bool, overwrite: bool) -> None:
     return None
 
 
+def _pictures_there(pattern: Path) -> int:
+    """Pictures of a sequence, from the first one on without a gap."""
+    _check_folder(pattern.parent if pattern.parent.exists() else pattern.parent.parent)
+    return next(number for number in itertools.count() if not (pattern.parent / (pattern.name % number)).exists())
+
+
 class Writer:
     """Takes pictures one by one; made by `open_writer`.
 
@@ -241,6 +259,7 @@ def open_writer(
     crf: float = 18,
     bit_depth: int = 8,
     overwrite: bool = False,
+    resume: bool = False,
 ) -> Iterator[Writer]:
     """Write pictures of `size` (width, height) in pixels to the video or the PNG pictures at `path`.
 
@@ -256,10 +275,11 @@ def open_writer(
     * `crf`: quality of `h264` from 0 (lossless, if grey) to 51 (worst).
     * `bit_depth`: 8, or 16 for PNG and `ffv1`. PNG is lossless, and so is GIF, but for colour: it has 256 a picture.
     * `overwrite`: replace what is there. Pictures of an earlier, longer sequence stay, with a note.
+    * `resume`: PNG pictures are numbered from behind those that are there.
 
     Raises what `check_output` raises, and OutputError if ffmpeg or the disk fails or nothing was written.
     """
-    output = check_output(path, fps=fps, codec=codec, crf=crf, bit_depth=bit_depth, overwrite=overwrite)
+    output = check_output(path, fps=fps, codec=codec, crf=crf, bit_depth=bit_depth, overwrite=overwrite, resume=resume)
     writer = (_SequenceWriter if output.container is None else _VideoWriter)(output, size, colour)
     try:
         yield writer
@@ -305,8 +325,12 @@ def save(
 
 
 class _SequenceWriter(Writer):
+    def __init__(self, output: Output, size: tuple[int, int], colour: bool) -> None:
+        super().__init__(output, size, colour)
+        self._first = output.first
+
     def _name(self, number: int) -> Path:
-        return self.path.with_name(self.path.name % number)
+        return self.path.with_name(self.path.name % (self._first + number))
 
     def _put(self, image: np.ndarray) -> None:
         if not self.pictures:

@@ -264,3 +264,26 @@ def test_memory_does_not_grow_with_length(tmp_path: Path, fan_file: Path):
         measure = [sys.executable, "-c", MEASURE, sys.executable, "-m", "spikerecon", *words]
         peak[planes] = int(subprocess.run(measure, check=True, stdout=subprocess.PIPE).stdout)
     assert 0.9 < peak[20_000] / peak[2000] < 1.1
+
+
+def test_pictures_go_on_where_they_were_interrupted(spikerecon: Command, small_file: Path):
+    words = (*SMALL, "--method", "tfp", "--step", 10, "--gain", 1.5)
+    spikerecon("convert", small_file, "-o", "whole", *words)
+    whole = contents(Path("whole"))
+    assert len(whole) > 3
+    spikerecon("convert", small_file, "-o", "part", *words, "--resume")  # nothing is there yet
+    assert contents(Path("part")) == whole
+    for name in list(whole)[2:]:
+        (Path("part") / name).unlink()
+    before = [(Path("part") / name).stat().st_mtime_ns for name in list(whole)[:2]]
+    result = spikerecon("convert", small_file, "-o", "part", *words, "--resume", "--json")
+    assert "2 pictures are there: going on behind them" in result.stderr
+    assert json.loads(result.stdout)["frames"] == len(whole) - 2
+    assert contents(Path("part")) == whole
+    assert [(Path("part") / name).stat().st_mtime_ns for name in list(whole)[:2]] == before
+    assert "all pictures are there" in spikerecon("convert", small_file, "-o", "part", *words, "--resume").stderr
+    for output, more, said in (
+        ("a.mp4", (), "error: a.mp4: a video is written at once: only PNG pictures can be gone on with\n"),
+        ("part", ("-y",), "error: part: going on with pictures and replacing them exclude each other\n"),
+    ):
+        assert spikerecon("convert", small_file, "-o", output, *words, "--resume", *more, status=2).stderr == said

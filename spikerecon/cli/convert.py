@@ -31,6 +31,7 @@ FOLLOW_SECONDS = 5.0
 @click.option("--codec", type=click.Choice(["h264", "h264-lossless", "ffv1"]), default="h264", show_default=True)
 @click.option("--crf", type=float, default=18, show_default=True, help="H.264 quality: 0 lossless, 51 worst.")
 @overwrite_option
+@click.option("--resume", is_flag=True, help="Go on behind the PNG pictures that are there.")
 @click.option(
     "--follow",
     is_flag=True,
@@ -48,6 +49,7 @@ def command(
     codec: str,
     crf: float,
     overwrite: bool,
+    resume: bool,
     follow: bool,
     dry_run: bool,
     as_json: bool,
@@ -70,7 +72,8 @@ def command(
     if len(set(targets)) < len(targets):
         raise UsageError("two inputs have the same name, and would become the same output: convert them one by one")
     bit_depth = int(what.picture.bit_depth)
-    writing = {"fps": fps, "codec": codec, "crf": crf, "bit_depth": bit_depth, "overwrite": overwrite}
+    writing = {"fps": fps, "codec": codec, "crf": crf, "bit_depth": bit_depth}
+    writing |= {"overwrite": overwrite, "resume": resume}
     results, failed = [], 0
     for path, target in zip(inputs, targets, strict=True):
         try:
@@ -104,6 +107,9 @@ def _convert(
         engine, rate = maker.widest, what.source.rate
         centers = engine.centers(recording, start=start, end=end, step=step)
         levels = maker.levels
+        if checked.first:
+            say(f"{checked.first} pictures are there: going on behind them", quiet)
+            centers = centers[checked.first :]
         total = len(centers) if recording.planes is not None or end is not None else None
         length = (
             f"{recording.planes} planes" if recording.planes is not None else "still growing" if follow else "a stream"
@@ -120,7 +126,7 @@ def _convert(
             "height": recording.height,
             "layout": recording.layout,
             "frames": total,
-            "first_center": centers[0],
+            "first_center": centers[0] if centers else None,
             "step": step,
             "rate": rate,
             "fps": checked.fps,
@@ -134,6 +140,9 @@ def _convert(
         }
         if dry_run:
             say(f"would write {total if total is not None else 'all'} frames to {checked.path}", quiet)
+            return result
+        if not centers:
+            say(f"{checked.path}: all pictures are there", quiet)
             return result
         began = time.perf_counter()
         with progress(total, step=step, planes_per_second=rate, quiet=quiet) as shown:
