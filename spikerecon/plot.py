@@ -31,7 +31,7 @@ def draw_recording(
     planes_per_second: float,
     overwrite: bool = False,
 ) -> None:
-    """Draws the mean rate of each pixel (`rate_map`), a histogram of it, and the rate over time, as a PNG.
+    """Draws the mean firing rate of each pixel, a histogram of it, and the rate over time, as a PNG.
 
     Raises UsageError for a stream, which can be read once only, and OutputError as `check_plot`.
     """

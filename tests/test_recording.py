@@ -23,8 +23,8 @@ from spikerecon.recording import (
     open_recording,
     pack,
     parse_size,
-    rate_map,
     rate_summary,
+    spike_counts,
     unpack,
     write_packed,
 )
@@ -32,6 +32,11 @@ from spikerecon.recording import (
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 needs_eval = pytest.mark.skipif(not (SHARED / "eval").is_dir(), reason="needs the evaluation sequences")
 needs_real = pytest.mark.skipif(not (SHARED / "real").is_dir(), reason="needs the real capture")
+
+
+def rate_map(recording: module.Recording, *planes: int, **options: int) -> np.ndarray:
+    counts, counted = spike_counts(recording, *planes, **options)
+    return (counts / counted).astype(np.float32)
 
 
 @pytest.fixture(autouse=True)

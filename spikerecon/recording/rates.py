@@ -45,15 +45,6 @@ def spike_counts(recording: Recording, start: int = 0, end: int | None = None) -
     return counts, planes
 
 
-def rate_map(recording: Recording, start: int = 0, end: int | None = None) -> NDArray[np.float32]:
-    """Firing rate of each pixel in spikes per plane, float32 (height, width): `spike_counts` over the planes counted.
-
-    Raises UsageError as it does.
-    """
-    counts, planes = spike_counts(recording, start, end)
-    return (counts / np.float32(planes)).astype(np.float32)
-
-
 def rate_over_time(recording: Recording) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Plane numbers and the mean firing rate of all pixels at them, over 20 planes at up to 200 even places."""
     planes = recording.planes or 0
@@ -76,7 +67,7 @@ class RateSummary:
 
 
 def rate_summary(rates: NDArray[np.float32]) -> RateSummary:
-    """Sums up a `rate_map`."""
+    """Sums up the firing rates of all pixels."""
     p1, p50, p99, p99_9 = np.percentile(rates, (1, 50, 99, 99.9)).tolist()
     never, always = int((rates == 0).sum()), int((rates == 1).sum())
     return RateSummary(float(rates.mean(dtype=np.float64)), p1, p50, p99, p99_9, never, always)
