@@ -30,11 +30,14 @@ def tfi(planes: Tensor, middle: int) -> Tensor:
     """
     count = planes.shape[1]
     fired = planes > 0
-    index = torch.arange(count, device=planes.device).view(1, -1, 1, 1)
-    previous = torch.where(fired, index, -1)[:, :middle].amax(1)
-    following = torch.where(fired, index, count)[:, middle:].amin(1)
+    previous = torch.full_like(fired[:, 0], -1, dtype=torch.int16)
+    following = torch.full_like(previous, count)
+    for index in range(middle):  # plane by plane: an index for every spike would take eight times the memory
+        previous.masked_fill_(fired[:, index], index)
+    for index in range(count - 1, middle - 1, -1):
+        following.masked_fill_(fired[:, index], index)
     rate = 1.0 / (following - previous).float()
-    return torch.where(fired.any(1), rate, torch.zeros_like(rate))
+    return torch.where((previous >= 0) | (following < count), rate, torch.zeros_like(rate))
 
 
 class ShortTermPlasticity:
