@@ -66,7 +66,7 @@ def bundled_folder() -> Path:
 
 def bundled() -> dict[str, Path]:
     """Weights that come with the package, by name."""
-    return {path.stem: path for path in sorted(bundled_folder().glob("*.safetensors"))}
+    return {path.stem: path for path in sorted(bundled_folder().glob("*.safetensors"), key=lambda path: path.stem)}
 
 
 def find(name: str | os.PathLike[str] = DEFAULT) -> Path:
