@@ -88,9 +88,7 @@ def test_bundled_weights_beat_the_better_tfp():
     assert len(sequences) == 8
     engines = [Reconstructor("tfp", window=window, device="cpu") for window in (20, 40)]
     engines += [Reconstructor(weights=weights, device="cpu") for weights in ("stir", "stir-lite")]
-    *tfp, stir, lite = (
-        np.array([score.psnr for score in evaluate(engine, sequences).scores]) for engine in engines
-    )
+    *tfp, stir, lite = (np.array([score.psnr for score in evaluate(engine, sequences).scores]) for engine in engines)
     gain = stir - np.maximum(*tfp)
     assert gain.min() > 0
     assert gain.mean() > 4.8
