@@ -1,11 +1,12 @@
-"""Work in a thread, ahead of whoever takes its results."""
+"""Work in a thread: ahead of whoever takes its results, or behind whoever hands it over."""
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 _END: Any = object()
@@ -61,3 +62,49 @@ class RunAhead(Iterator[T]):
             except queue.Full:
                 continue
         return False
+
+
+class WriteBehind(Generic[T]):
+    """Hands items to a thread that does `work` with each, at most `depth` items behind. Use it in a `with` statement.
+
+    What is put is worked on before the `with` ends; where its body raises, what is still waiting is dropped. Errors of
+    the work come up where items are put, or at the end.
+    """
+
+    def __init__(self, work: Callable[[T], None], depth: int) -> None:
+        self._queue: queue.Queue[Any] = queue.Queue(depth)
+        self._stop = threading.Event()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, args=(work,), daemon=True)
+        self._thread.start()
+
+    def put(self, item: T) -> None:
+        """Wait for room, and hand it over. Raises what the work has raised."""
+        while self._error is None:
+            try:
+                return self._queue.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+        raise self._error
+
+    def __enter__(self) -> WriteBehind[T]:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self._stop.set()
+            with suppress(queue.Full):
+                self._queue.put_nowait(_END)
+            self._thread.join(timeout=10)
+            return
+        self.put(_END)
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def _run(self, work: Callable[[T], None]) -> None:
+        try:
+            while not self._stop.is_set() and (item := self._queue.get()) is not _END:
+                work(item)
+        except BaseException as error:  # whatever it is, the putting side has to know
+            self._error = error

@@ -26,7 +26,7 @@ import numpy as np
 from PIL import Image
 
 from spikerecon.errors import OutputError, RecordingError, UsageError
-from spikerecon.pipeline import RunAhead
+from spikerecon.pipeline import WriteBehind
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ _CONTAINERS = {
     ".mkv": _Container("matroska", ("h264", "h264-lossless", "ffv1"), 1_000),
     ".gif": _Container("gif", ("gif",), 1_000_000),
 }
-PICTURES_AHEAD = 4  # computed while one is encoded
+PICTURES_BEHIND = 4  # made while one is encoded
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 CODECS = ("h264", "h264-lossless", "ffv1")
 _MIN_FPS = 0.01
@@ -302,26 +302,29 @@ def save(
 ) -> Writer:
     """Write firing rates in spikes per plane, float32 (height, width) or RGB (height, width, 3): video or pictures.
 
-    The next pictures are computed in a thread while one is encoded. `gain` and `gamma` are those of `to_uint`,
+    Pictures are written in a thread while the next ones are made. `gain` and `gamma` are those of `to_uint`,
     `options` those of `open_writer`; `on_progress` is called with the number of pictures written. Returns the
     finished writer, which knows `pictures`, `fps` and `notes`. Raises what `open_writer` raises and what making
     the pictures raises.
     """
     bit_depth = options.get("bit_depth", 8)
     check_output(path, **options)
-    ahead = RunAhead(rates, PICTURES_AHEAD)
-    try:
-        first = next(ahead, None)
-        if first is None:
-            raise OutputError(f"{path}: there are no pictures to write")
-        with open_writer(path, size=(first.shape[1], first.shape[0]), colour=first.ndim == 3, **options) as writer:
-            for rate in itertools.chain([first], ahead):
-                writer.write(to_uint(rate, gain, gamma, bit_depth))
-                if on_progress:
-                    on_progress(writer.pictures)
-        return writer
-    finally:
-        ahead.close()
+    rates = iter(rates)
+    first = next(rates, None)
+    if first is None:
+        raise OutputError(f"{path}: there are no pictures to write")
+    with open_writer(path, size=(first.shape[1], first.shape[0]), colour=first.ndim == 3, **options) as writer:
+
+        def write(rate: np.ndarray) -> None:
+            writer.write(to_uint(rate, gain, gamma, bit_depth))
+            if on_progress:
+                on_progress(writer.pictures)
+
+        # Making pictures has the calling thread, where torch is quickest: it keeps a team of threads for each.
+        with WriteBehind(write, PICTURES_BEHIND) as behind:
+            for rate in itertools.chain([first], rates):
+                behind.put(rate)
+    return writer
 
 
 class _SequenceWriter(Writer):

@@ -1,4 +1,4 @@
-"""Running ahead in a thread: order, errors, how far ahead, and the end."""
+"""Running ahead in a thread, and writing behind in one: order, errors, how far, and the end."""
 
 import threading
 import time
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from spikerecon.pipeline import RunAhead
+from spikerecon.pipeline import RunAhead, WriteBehind
 
 
 class Counter:
@@ -138,3 +138,37 @@ def test_close_does_not_wait_for_ever_for_a_stuck_reader(monkeypatch: pytest.Mon
     go_on.set()
     join(10)
     assert not thread.is_alive()
+
+
+def test_writing_behind_does_everything_in_order():
+    done: list[int] = []
+    with WriteBehind(done.append, 2) as behind:
+        for item in range(50):
+            behind.put(item)
+    assert done == list(range(50))
+
+
+@pytest.mark.parametrize("items", [1, 50])
+def test_an_error_of_the_work_comes_up(items: int):
+    def fail(item: int) -> None:
+        raise ValueError(f"no room for {item}")
+
+    with pytest.raises(ValueError, match="no room for 0"), WriteBehind(fail, 2) as behind:
+        for item in range(items):
+            behind.put(item)
+
+
+def test_what_waits_is_dropped_where_the_body_raises():
+    done: list[int] = []
+    going_on = threading.Event()
+
+    def work(item: int) -> None:
+        going_on.wait(5)
+        done.append(item)
+
+    with pytest.raises(KeyboardInterrupt), WriteBehind(work, 4) as behind:
+        for item in range(4):
+            behind.put(item)
+        threading.Timer(0.2, going_on.set).start()
+        raise KeyboardInterrupt
+    assert done == [0]
