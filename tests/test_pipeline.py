@@ -153,9 +153,13 @@ def test_an_error_of_the_work_comes_up(items: int):
     def fail(item: int) -> None:
         raise ValueError(f"no room for {item}")
 
-    with pytest.raises(ValueError, match="no room for 0"), WriteBehind(fail, 2) as behind:
-        for item in range(items):
-            behind.put(item)
+    def put_all() -> None:
+        with WriteBehind(fail, 2) as behind:
+            for item in range(items):
+                behind.put(item)
+
+    with pytest.raises(ValueError, match="no room for 0"):
+        put_all()
 
 
 def test_what_waits_is_dropped_where_the_body_raises():
@@ -166,9 +170,13 @@ def test_what_waits_is_dropped_where_the_body_raises():
         going_on.wait(5)
         done.append(item)
 
-    with pytest.raises(KeyboardInterrupt), WriteBehind(work, 4) as behind:
-        for item in range(4):
-            behind.put(item)
-        threading.Timer(0.2, going_on.set).start()
-        raise KeyboardInterrupt
+    def be_interrupted() -> None:
+        with WriteBehind(work, 4) as behind:
+            for item in range(4):
+                behind.put(item)
+            threading.Timer(0.2, going_on.set).start()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        be_interrupted()
     assert done == [0]
