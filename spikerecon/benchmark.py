@@ -80,7 +80,8 @@ def run(
     where the recording is too short for a single frame after the warm-up, and for a comparison of TFSTP, which has no
     windows.
     """
-    if compare and isinstance(engine.method, Tfstp):
+    reference = engine.method if compare else None
+    if isinstance(reference, Tfstp):
         raise UsageError("tfstp goes from plane to plane: there is no way window by window to compare it with")
     tell = on_progress or (lambda text: None)
     centers = engine.centers(recording, start=start, end=end, step=step)[: WARM_UP_FRAMES + frames]
@@ -119,9 +120,9 @@ def run(
         gflop_per_frame=_gflop(engine, recording),
         stages=stages,
     )
-    if compare and not isinstance(engine.method, Tfstp):
+    if reference is not None:
         tell("reference")
-        measured.compare["reference"] = vars(_reference(engine, engine.method, recording, timed, pictures, seconds))
+        measured.compare["reference"] = vars(_reference(engine, reference, recording, timed, pictures, seconds))
     return measured
 
 

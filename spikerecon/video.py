@@ -14,7 +14,7 @@ import secrets
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -102,20 +102,16 @@ def check_output(
     container, target = _kind(path)
     codec = _codec_for(path, container, codec, bit_depth)
     rate, notes = _playback_rate(path, container, fps)
-    first = 0
-    if resume and (overwrite or container is not None):
-        raise UsageError(
-            f"{path}: a video is written at once: only PNG pictures can be gone on with"
-            if container is not None
-            else f"{path}: going on with pictures and replacing them exclude each other"
-        )
-    if resume:
-        first = _pictures_there(target)
-    elif container is None:
-        _check_sequence(target, whole_folder=Path(path) != target, overwrite=overwrite)
+    if resume and container is not None:
+        raise UsageError(f"{path}: a video is written at once: only PNG pictures can be gone on with")
+    if resume and overwrite:
+        raise UsageError(f"{path}: going on with pictures and replacing them exclude each other")
+    if container is None:
+        _check_sequence(target, whole_folder=Path(path) != target, may_be_there=overwrite or resume)
     else:
         _check_file(target, overwrite)
         _ffmpeg_executable()
+    first = _pictures_there(target) if resume else 0
     return Output(target, container, rate, codec, crf, bit_depth, notes, first)
 
 
@@ -189,12 +185,12 @@ def _check_file(path: Path, overwrite: bool) -> None:
         raise OutputError(f"{path}: exists already; give -y to replace it")
 
 
-def _check_sequence(pattern: Path, whole_folder: bool, overwrite: bool) -> None:
+def _check_sequence(pattern: Path, whole_folder: bool, may_be_there: bool) -> None:
     folder = pattern.parent
     if not folder.exists():
         return _check_folder(folder.parent)  # the folder itself is made with the first picture
     _check_folder(folder)
-    if overwrite:
+    if may_be_there:
         return None
     if whole_folder and any(folder.iterdir()):
         raise OutputError(f"{folder}: is not empty; give -y to write into it and replace pictures")
@@ -208,7 +204,6 @@ def _check_sequence(pattern: Path, whole_folder: bool, overwrite: bool) -> None:
 
 def _pictures_there(pattern: Path) -> int:
     """Pictures of a sequence, from the first one on without a gap."""
-    _check_folder(pattern.parent if pattern.parent.exists() else pattern.parent.parent)
     return next(number for number in itertools.count() if not (pattern.parent / (pattern.name % number)).exists())
 
 
@@ -310,21 +305,25 @@ def save(
     bit_depth = options.get("bit_depth", 8)
     check_output(path, **options)
     rates = iter(rates)
-    first = next(rates, None)
-    if first is None:
-        raise OutputError(f"{path}: there are no pictures to write")
-    with open_writer(path, size=(first.shape[1], first.shape[0]), colour=first.ndim == 3, **options) as writer:
+    try:
+        first = next(rates, None)
+        if first is None:
+            raise OutputError(f"{path}: there are no pictures to write")
+        with open_writer(path, size=(first.shape[1], first.shape[0]), colour=first.ndim == 3, **options) as writer:
 
-        def write(rate: np.ndarray) -> None:
-            writer.write(to_uint(rate, gain, gamma, bit_depth))
-            if on_progress:
-                on_progress(writer.pictures)
+            def write(rate: np.ndarray) -> None:
+                writer.write(to_uint(rate, gain, gamma, bit_depth))
+                if on_progress:
+                    on_progress(writer.pictures)
 
-        # Making pictures has the calling thread, where torch is quickest: it keeps a team of threads for each.
-        with WriteBehind(write, PICTURES_BEHIND) as behind:
-            for rate in itertools.chain([first], rates):
-                behind.put(rate)
-    return writer
+            # Making pictures has the calling thread, where torch is quickest: it keeps a team of threads for each.
+            with WriteBehind(write, PICTURES_BEHIND) as behind:
+                for rate in itertools.chain([first], rates):
+                    behind.put(rate)
+        return writer
+    finally:
+        if isinstance(rates, Generator):  # its own `finally` ends what reads ahead for it
+            rates.close()
 
 
 class _SequenceWriter(Writer):

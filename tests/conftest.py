@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from hypothesis import HealthCheck, Phase, settings
 
 from spikerecon.cli import main
 from spikerecon.recording import write_packed
@@ -17,6 +18,17 @@ SMALL = ("--size", "64x48")
 """What commands need to know of `small_file`."""
 
 Command = Callable[..., Result]
+
+
+def examples(most: int) -> settings:
+    """What property tests that work on files run with: so many examples, the same in every run."""
+    return settings(
+        max_examples=most,
+        phases=[Phase.explicit, Phase.generate],
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=[HealthCheck.function_scoped_fixture],
+    )
 
 
 def write_scene(path: Path, name: str, width: int, height: int, planes: int) -> Path:

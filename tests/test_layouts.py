@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SMALL, Command, contents
-from hypothesis import HealthCheck, Phase, given, settings
+from conftest import SMALL, Command, contents, examples
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -32,13 +32,7 @@ from spikerecon.simulate import make_scene, simulate
 
 PLANE, ROW, HALF = 128_000, 128, 64  # bytes of raw1000
 
-few = settings(
-    max_examples=10,
-    phases=[Phase.explicit, Phase.generate],
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+few = examples(10)
 
 
 def noise(width: int, height: int, planes: int = MIN_PLANES) -> np.ndarray:

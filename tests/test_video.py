@@ -651,3 +651,10 @@ def test_to_uint_refuses(options: dict) -> None:
 def test_import_is_light() -> None:
     script = "import sys, spikerecon.video; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0
+
+
+def test_what_makes_the_pictures_is_ended_where_writing_fails(tmp_path):
+    made = (np.zeros((8, 8 + i), np.float32) for i in range(50))
+    with pytest.raises(OutputError, match="picture 1 is uint8"):
+        video.save(tmp_path / "a.mp4", made, gain=1.0)
+    assert made.gi_frame is None

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SMALL, Command, contents
-from hypothesis import HealthCheck, Phase, given, settings
+from conftest import SMALL, Command, contents, examples
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -35,13 +35,7 @@ from spikerecon.recording import (
 from spikerecon.simulate import Scene, SensorNoise, SpikeSensor, make_scene, simulate
 from spikerecon.video import read_video
 
-few = settings(
-    max_examples=20,
-    phases=[Phase.explicit, Phase.generate],
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+few = examples(20)
 FIXED = {"row-headers": (400, 250), "raw1000": (1000, 1000)}
 
 
