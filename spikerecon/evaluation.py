@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from copy import copy
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from spikerecon.colour import check_demosaic
 from spikerecon.comparison import headed
 from spikerecon.engine import Reconstructor
 from spikerecon.errors import RecordingError
-from spikerecon.metrics import psnr, ssim
+from spikerecon.metrics import modelled, psnr, ssim
 from spikerecon.recording import open_recording
 from spikerecon.video import to_uint
 
@@ -48,12 +48,15 @@ class TrueSequence:
 
 @dataclass(frozen=True)
 class Score:
-    """psnr in dB, ssim up to 1, of one picture."""
+    """How good one picture is: `figures` by the name of their measure, "psnr" (dB) and "ssim" among them."""
 
     name: str
     center: int
-    psnr: float
-    ssim: float
+    figures: dict[str, float]
+
+    @property
+    def psnr(self) -> float:
+        return self.figures["psnr"]
 
 
 @dataclass(frozen=True)
@@ -64,20 +67,16 @@ class Evaluation:
     middles: tuple[NDArray[np.float32], ...]
 
     @property
-    def mean_psnr(self) -> float:
-        return float(np.mean([score.psnr for score in self.scores]))
-
-    @property
-    def mean_ssim(self) -> float:
-        return float(np.mean([score.ssim for score in self.scores]))
+    def mean(self) -> dict[str, float]:
+        return {name: float(np.mean([s.figures[name] for s in self.scores])) for name in self.scores[0].figures}
 
     def to_dict(self, method: str, weights: str) -> dict[str, Any]:
         """As it goes into a JSON file."""
         return {
             "method": method,
             "weights": weights,
-            "results": [asdict(score) for score in self.scores],
-            "mean": {"psnr": self.mean_psnr, "ssim": self.mean_ssim},
+            "results": [{"name": s.name, "center": s.center, **s.figures} for s in self.scores],
+            "mean": self.mean,
         }
 
 
@@ -121,15 +120,22 @@ def load_sequences(path: str | os.PathLike[str]) -> list[TrueSequence]:
 
 
 def evaluate(
-    engine: Reconstructor, sequences: Sequence[TrueSequence], on_score: Callable[[Score], None] | None = None
+    engine: Reconstructor,
+    sequences: Sequence[TrueSequence],
+    on_score: Callable[[Score], None] | None = None,
+    *,
+    measures: Sequence[str] = (),
 ) -> Evaluation:
-    """Score a method. A prediction is rate / full-scale rate, clipped to [0, 1].
+    """Score a method by PSNR and SSIM, and by `measures` of `metrics.MODELLED`.
+
+    A prediction is rate / full-scale rate, clipped to [0, 1].
 
     Colour recordings are scored in colour. Flawed pixels are not mended: what is measured is the method, on the planes
-    as they are, and whatever is compared with it gets the same. Raises what reading raises, and for their pattern what
-    `check_demosaic` raises.
+    as they are, and whatever is compared with it gets the same. Raises what reading raises, for their pattern what
+    `check_demosaic` raises, and what `modelled` raises.
     """
     scores, middles = [], []
+    by_name = {"psnr": psnr, "ssim": ssim} | {name: modelled(name) for name in measures}
     engines = [_in_its_colours(engine, sequence) for sequence in sequences]
     for sequence, own in zip(sequences, engines, strict=True):
         size = (sequence.width, sequence.height)
@@ -138,7 +144,8 @@ def evaluate(
             for frame, file in zip(frames, sequence.truth, strict=True):
                 prediction = np.clip(frame.rate / sequence.full_scale_rate, 0, 1)
                 true = read_truth(file, colour=sequence.bayer is not None)
-                scores.append(Score(sequence.name, frame.center, psnr(prediction, true), ssim(prediction, true)))
+                figures = {name: measure(prediction, true) for name, measure in by_name.items()}
+                scores.append(Score(sequence.name, frame.center, figures))
                 if frame.center == sequence.middle:
                     middles.append(prediction)
                 if on_score:

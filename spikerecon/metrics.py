@@ -1,12 +1,15 @@
-"""How close a picture is to the truth: PSNR and SSIM, for pictures with intensities in [0, 1]."""
+"""How good a picture is, with intensities in [0, 1]: PSNR and SSIM, and measures that a library has models for."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 
-from spikerecon.errors import UsageError
+from spikerecon.errors import OutputError, UsageError
 
+MODELLED = ("lpips", "niqe", "brisque")  # the lower, the better
 WINDOW_SIZE = 11
 WINDOW_SIGMA = 1.5
 K1, K2 = 0.01, 0.03
@@ -47,6 +50,35 @@ def ssim(prediction: ArrayLike, truth: ArrayLike) -> float:
     luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
     structure = (2 * covariance + c2) / (variance_x + variance_y + c2)
     return float(np.mean(luminance * structure))
+
+
+def modelled(name: str) -> Callable[[ArrayLike, ArrayLike], float]:
+    """The measure of a name in `MODELLED`, of pictures as `psnr` takes them; the lower, the better.
+
+    LPIPS (Zhang et al., CVPR 2018, on AlexNet) compares with the truth. NIQE (Mittal et al., SPL 2013) and BRISQUE
+    (Mittal et al., TIP 2012) look at the prediction alone. pyiqa computes them, and fetches their models when they are
+    first used. Raises UsageError for another name, and OutputError where pyiqa or a model cannot be had.
+    """
+    if name not in MODELLED:
+        raise UsageError(f"unknown measure '{name}': choose {', '.join(MODELLED)}")
+    try:
+        import pyiqa
+    except ImportError:
+        raise OutputError(f"{name} needs pyiqa: pip install 'spikerecon[quality]'") from None
+    except Exception as error:  # torchvision, which it needs, of another torch
+        raise OutputError(f"{name} needs pyiqa, which does not start here: {error}") from error
+    try:
+        metric = pyiqa.create_metric(name, device="cpu")
+    except Exception as error:  # whatever it meets on the network
+        raise OutputError(f"{name}: pyiqa could not get its model: {error}") from error
+
+    def measure(prediction: ArrayLike, truth: ArrayLike) -> float:
+        pictures = [torch.from_numpy(np.atleast_3d(picture)) for picture in _pair(prediction, truth)]
+        inputs = [picture.movedim(-1, 0)[None].float().expand(-1, 3, -1, -1) for picture in pictures]
+        with torch.inference_mode():
+            return float(metric(*inputs))
+
+    return measure
 
 
 def _pair(prediction: ArrayLike, truth: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

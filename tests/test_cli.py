@@ -2,7 +2,9 @@
 
 import importlib.util
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -284,6 +286,19 @@ def test_evaluate_prints_json_alone(spikerecon: Command):
     assert scores["weights"].startswith("weights stir (")
     assert [r["center"] for r in scores["results"]] == [30]
     assert result.stderr == ""
+
+
+def test_evaluate_measures_more_where_asked_to(spikerecon: Command, monkeypatch: pytest.MonkeyPatch):
+    stand_in = SimpleNamespace(create_metric=lambda name, device: lambda *pictures: len(name))
+    monkeypatch.setitem(sys.modules, "pyiqa", stand_in)
+    spikerecon("simulate", "pan", *SMALL, "-o", "pan.dat", "--planes", 61, "--truth", "truth")
+    words = ("--method", "tfp", "--measure", "niqe", "--measure", "lpips", "--measure", "niqe")
+    result = spikerecon("evaluate", "truth/sequences.json", *words, "--json", "scores.json")
+    heading, _, *_, last = result.stdout.splitlines()
+    assert heading.split() == ["sequence", "center", "PSNR", "dB", "SSIM", "NIQE", "LPIPS"]
+    assert last.split()[-2:] == ["4.0000", "5.0000"]
+    scores = strict_json(Path("scores.json").read_text())
+    assert list(scores["mean"]) == list(scores["results"][0])[2:] == ["psnr", "ssim", "niqe", "lpips"]
 
 
 # weights

@@ -1,10 +1,12 @@
 import math
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from spikerecon.errors import UsageError
-from spikerecon.metrics import psnr, ssim
+from spikerecon.errors import OutputError, UsageError
+from spikerecon.metrics import MODELLED, modelled, psnr, ssim
 
 
 @pytest.fixture
@@ -92,3 +94,39 @@ def test_shapes_must_agree(metric):
 def test_ssim_needs_room_for_its_window():
     with pytest.raises(UsageError, match="20x10 pixels is too small"):
         ssim(np.zeros((10, 20)), np.zeros((10, 20)))
+
+
+@pytest.mark.parametrize("colour", [False, True])
+@pytest.mark.parametrize("name", MODELLED)
+def test_modelled_measures_get_both_pictures(pictures, monkeypatch, name, colour):
+    """What pyiqa is asked for: it fetches its models, so it has a stand-in here."""
+
+    def create_metric(asked, device):
+        def metric(prediction, truth):
+            assert prediction.shape == truth.shape == (1, 3, 15, 17)
+            assert prediction.dtype == truth.dtype
+            expected = pictures[0][..., None] * scale
+            assert np.allclose(prediction[0].movedim(0, -1), expected, atol=1e-6)
+            return (prediction - truth).abs().mean()
+
+        assert asked == name
+        return metric
+
+    monkeypatch.setitem(sys.modules, "pyiqa", SimpleNamespace(create_metric=create_metric))
+    scale = np.array([1, 0.5, 0.25]) if colour else 1.0
+    prediction, truth = (picture[..., None] * scale if colour else picture for picture in pictures)
+    assert modelled(name)(prediction, truth) == pytest.approx(np.abs(prediction - truth).mean())
+
+
+def test_modelled_measures_that_cannot_be_had(monkeypatch):
+    def create_metric(name, device):
+        raise OSError("no way out")
+
+    with pytest.raises(UsageError, match="choose lpips, niqe, brisque"):
+        modelled("psnr")
+    monkeypatch.setitem(sys.modules, "pyiqa", None)
+    with pytest.raises(OutputError, match=r"niqe needs pyiqa: pip install 'spikerecon\[quality\]'"):
+        modelled("niqe")
+    monkeypatch.setitem(sys.modules, "pyiqa", SimpleNamespace(create_metric=create_metric))
+    with pytest.raises(OutputError, match="could not get its model: no way out"):
+        modelled("niqe")

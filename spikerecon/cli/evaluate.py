@@ -11,14 +11,27 @@ from spikerecon.cli.options import MethodOptions, json_file_option, method_optio
 @click.command("evaluate")
 @click.argument("sequences", metavar="SEQUENCES.json")
 @method_options
+@click.option(
+    "--measure",
+    "measures",
+    type=click.Choice(("lpips", "niqe", "brisque")),
+    multiple=True,
+    help="Measure this as well (lower is better); can be repeated. It fetches a model when first used.",
+)
 @json_file_option
 @click.option("--sheet", metavar="FILE.png", help="Draw truth, TFP, the method and its error, a row a sequence.")
 @overwrite_option
 @quiet_option
 def command(
-    sequences: str, run: MethodOptions, json_file: str | None, sheet: str | None, overwrite: bool, quiet: bool
+    sequences: str,
+    run: MethodOptions,
+    measures: tuple[str, ...],
+    json_file: str | None,
+    sheet: str | None,
+    overwrite: bool,
+    quiet: bool,
 ) -> None:
-    """Measure quality against truth: PSNR and SSIM.
+    """Measure quality against truth: PSNR and SSIM, and with --measure others.
 
     SEQUENCES.json lists recordings with true pictures, as 'spikerecon simulate --truth' writes it.
 
@@ -34,15 +47,23 @@ def command(
     engine = run.reconstructor()
     say(engine.about, quiet)
     results = evaluation.evaluate(
-        engine, listed, lambda score: say(f"{score.name} at {score.center}: {score.psnr:.2f} dB", quiet)
+        engine,
+        listed,
+        lambda score: say(f"{score.name} at {score.center}: {score.psnr:.2f} dB", quiet),
+        measures=measures,
     )
     report = results.to_dict(engine.method.name, engine.method.about)
     if json_file != "-":
-        rows = [(r.name, str(r.center), f"{r.psnr:.2f}", f"{r.ssim:.4f}") for r in results.scores]
-        rows.append(("mean", "", f"{results.mean_psnr:.2f}", f"{results.mean_ssim:.4f}"))
-        table(("sequence", "center", "PSNR dB", "SSIM"), rows)
+        rows = [(score.name, str(score.center), *_written(score.figures)) for score in results.scores]
+        rows.append(("mean", "", *_written(results.mean)))
+        headings = ("PSNR dB" if name == "psnr" else name.upper() for name in results.mean)
+        table(("sequence", "center", *headings), rows)
     if json_file:
         write_json(report, json_file)
     if sheet:
         video.write_png(sheet, evaluation.sheet(listed, results, engine.method.name), overwrite=overwrite)
         say(sheet, quiet)
+
+
+def _written(figures: dict[str, float]) -> list[str]:
+    return [f"{value:.{2 if name == 'psnr' else 4}f}" for name, value in figures.items()]
