@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -33,8 +34,6 @@ QUEUE_DEPTH = 2  # batches read ahead, and frames waiting to be taken
 CACHE_BYTES = 2**31  # features kept for later windows (1000x1000 at step 1 takes 1.9 GiB); others are encoded again
 CUDA_BATCH_PIXELS = 16 * 400 * 250  # pictures decoded at once: what keeps a GPU busy
 FEWEST_ROWS = 32  # with fewer the strips are mostly overlap
-_PIXELS = torch.tensor([[byte >> bit & 1 for bit in range(8)] for byte in range(256)], dtype=torch.uint8)
-_PIXELS = _PIXELS.view(torch.int64).flatten()  # the eight pixels of a byte as one number
 FED_PLANES = 20  # planes read and unpacked at once for a method that has no windows
 
 
@@ -98,6 +97,7 @@ class Reconstructor:
         self.before, self.after = (merge * planes for planes in window_around(self.method))
         self.window = max(merge * WINDOW, self.before + self.after)
         self.reach = merge * self.method.warm_up if isinstance(self.method, Tfstp) else self.before
+        self.overlap = self.device.type == "cuda"  # it works on a batch while the one before is handed out
         self.measure = False
         self.seconds = dict.fromkeys(STAGES, 0.0)
         if self.method.network is not None:
@@ -147,11 +147,15 @@ class Reconstructor:
         """`frames` of a method that looks at windows."""
         read_ahead = RunAhead(self._read(recording, centers), QUEUE_DEPTH * self.batch_for(recording))
         run = _Run(self, recording.width, centers)
+        coming: list[_Coming] = []
         try:
             while batch := list(itertools.islice(read_ahead, self.batch_for(recording))):
-                rates = run.rates(batch)
-                for (center, _), rate in zip(batch, rates, strict=True):
-                    yield Frame(center, rate)
+                started = run.start(batch)
+                ready, coming = (coming, started) if self.overlap else (started, [])
+                for part in ready:
+                    yield from part.frames()
+            for part in coming:
+                yield from part.frames()
         finally:
             read_ahead.close()
 
@@ -181,7 +185,7 @@ class Reconstructor:
                 if afresh:
                     state = method.begin(recording.height, recording.width, self.device)
                 with self.stage("unpack"):
-                    planes = unpack_bits(torch.tensor(rows, device=self.device), recording.width)
+                    planes = unpack_bits(to_device(rows, self.device), recording.width)
                 with self.stage("encode"):
                     state.feed(planes)
                 if center is not None:
@@ -235,6 +239,26 @@ class Reconstructor:
         self.seconds[name] += time.perf_counter() - began
 
 
+class _Coming:
+    """Frames on their way from the device."""
+
+    def __init__(self, centers: list[int], rates: Tensor) -> None:
+        self.centers = centers
+        self.there: torch.cuda.Event | None = None
+        if rates.device.type == "cuda":
+            self.rates = torch.empty(rates.shape, pin_memory=True).copy_(rates, non_blocking=True)
+            self.there = torch.cuda.Event()
+            self.there.record(torch.cuda.current_stream(rates.device))
+        else:
+            self.rates = rates.cpu()
+
+    def frames(self) -> Iterator[Frame]:
+        if self.there is not None:
+            self.there.synchronize()
+        for center, rate in zip(self.centers, self.rates.numpy(), strict=True):
+            yield Frame(center, rate if self.there is None else rate.copy())  # pinned memory is for the way only
+
+
 class _Run:
     """One pass over a recording: the features of blocks that later windows still need."""
 
@@ -247,11 +271,11 @@ class _Run:
         self.centers = centers if isinstance(centers, range) else frozenset(centers)
         self.features: dict[int, Features] = {}
 
-    def rates(self, batch: list[tuple[int, NDArray[np.uint8]]]) -> NDArray[np.float32]:
-        """float32 (B, H, W) for windows (centre, packed rows); in parts where the device's memory is too small."""
+    def start(self, batch: list[tuple[int, NDArray[np.uint8]]]) -> list[_Coming]:
+        """The frames of windows (centre, packed rows); in parts where the device's memory is too small."""
         try:
             with torch.inference_mode(), self._autocast():
-                return self._rates(batch)
+                return [self._start(batch)]
         except torch.OutOfMemoryError:
             if len(batch) == 1 and not self._take_fewer_rows(batch[0][1].shape[1]):
                 raise DeviceError(
@@ -260,9 +284,9 @@ class _Run:
         self.features.clear()
         torch.cuda.empty_cache()
         if len(batch) == 1:
-            return self.rates(batch)
+            return self.start(batch)
         self.engine.batch_size = half = len(batch) // 2
-        return np.concatenate([self.rates(batch[:half]), self.rates(batch[half:])])
+        return self.start(batch[:half]) + self.start(batch[half:])
 
     def _take_fewer_rows(self, height: int) -> bool:
         """Halve the rows that are drawn at once, if they may be."""
@@ -272,7 +296,7 @@ class _Run:
         self.method.rows = half
         return True
 
-    def _rates(self, batch: list[tuple[int, NDArray[np.uint8]]]) -> NDArray[np.float32]:
+    def _start(self, batch: list[tuple[int, NDArray[np.uint8]]]) -> _Coming:
         stage = self.engine.stage
         height = batch[0][1].shape[1]
         self._encode(batch)
@@ -290,9 +314,11 @@ class _Run:
             del self.features[start]
         with stage("to host"):
             if self.engine.bayer is None:
-                return crop(rates, height, self.width).cpu().numpy()
-            rates = join_colours(crop(rates, (height + 1) // 2, (self.width + 1) // 2))
-            return rates[:, :height, : self.width].cpu().numpy()
+                rates = crop(rates, height, self.width)
+            else:
+                rates = join_colours(crop(rates, (height + 1) // 2, (self.width + 1) // 2))
+                rates = rates[:, :height, : self.width]
+            return _Coming([center for center, _ in batch], rates)
 
     def _encode(self, batch: list[tuple[int, NDArray[np.uint8]]]) -> None:
         """Features of all blocks of a batch that are not there yet."""
@@ -307,7 +333,7 @@ class _Run:
         size = len(missing) if self.engine.device.type == "cuda" else 1
         for group in batched(missing.items(), max(1, size)):
             with stage("unpack"):
-                packed = torch.from_numpy(np.stack([rows for _, rows in group])).to(self.engine.device)
+                packed = to_device(np.stack([rows for _, rows in group]), self.engine.device)
                 planes = unpack_bits(packed, self.width)
                 if self.engine.bayer is not None:
                     planes = split_colours(planes.float())
@@ -336,9 +362,22 @@ class _Run:
         )
 
 
+def to_device(rows: NDArray[np.uint8], device: torch.device) -> Tensor:
+    """Packed rows as a tensor on a device. A GPU fetches them from pinned memory, while this goes on."""
+    tensor = torch.tensor(rows)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+@functools.cache
+def _pixels_of_bytes(device: torch.device) -> Tensor:
+    """The eight pixels of each of the 256 bytes as one number, kept: each copy to a GPU would wait for it."""
+    pixels = torch.tensor([[byte >> bit & 1 for bit in range(8)] for byte in range(256)], dtype=torch.uint8)
+    return pixels.view(torch.int64).flatten().to(device)
+
+
 def unpack_bits(rows: Tensor, width: int) -> Tensor:
     """Packed rows (..., H, bytes), uint8, lowest bit first, to planes (..., H, width) of 0 and 1, uint8."""
-    pixels = _PIXELS.to(rows.device).index_select(0, rows.flatten().int())
+    pixels = _pixels_of_bytes(rows.device).index_select(0, rows.flatten().int())
     return pixels.view(torch.uint8).view(*rows.shape[:-1], 8 * rows.shape[-1])[..., :width]
 
 

@@ -86,6 +86,17 @@ def test_batches_change_nothing(stir, fan, batch_size):
     assert largest_difference(stir, fan, frames) < TOLERANCE
 
 
+@pytest.mark.parametrize("batch_size", [1, 2, 100])
+def test_working_ahead_of_what_is_handed_out_changes_nothing(fan, batch_size):
+    """As it is done on CUDA."""
+    engine = Reconstructor("tfp", device="cpu", batch_size=batch_size)
+    expected = list(engine.frames(fan))
+    engine.overlap = True
+    frames = list(engine.frames(fan))
+    assert [frame.center for frame in frames] == [frame.center for frame in expected] == list(engine.centers(fan))
+    assert all(np.array_equal(a.rate, b.rate) for a, b in zip(frames, expected, strict=True))
+
+
 def test_61_plane_windows_and_variants(fan):
     for config in (
         StirConfig(block_planes=21, rate_scale=0.4),
@@ -140,7 +151,7 @@ def test_features_are_dropped_when_no_window_needs_them(stir, fan):
 
     run = _Run(Reconstructor(stir, device="cpu", precision="float32"), fan.width, range(30, 131, 20))
     for center in range(30, 131, 20):
-        run.rates([(center, fan.read(center - 30, center + 30))])
+        run.start([(center, fan.read(center - 30, center + 30))])
         assert len(run.features) <= 2
     assert not run.features
 
@@ -211,8 +222,9 @@ def test_cuda_agrees_with_the_cpu(fan):
     config = StirConfig()
     on_cpu = Reconstructor(Stir(filled(config)), device="cpu", precision="float32")
     on_gpu = Reconstructor(Stir(filled(config)), device="cuda", precision="float32")
-    half = Reconstructor(Stir(filled(config)), device="cuda", precision="bfloat16")
+    half = Reconstructor(Stir(filled(config)), device="cuda", precision="bfloat16", batch_size=2)
     for a, b, c in zip(on_cpu.frames(fan), on_gpu.frames(fan), half.frames(fan), strict=True):
+        assert a.center == b.center == c.center
         assert np.abs(a.rate - b.rate).max() < 5e-3  # TF32 is allowed there
         assert np.abs(a.rate - c.rate).mean() < 2e-2
 
