@@ -7,7 +7,6 @@ import json
 import os
 import pickle
 import re
-import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -16,10 +15,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialized
 from torch import Tensor
 
-from spikerecon.errors import OutputError, WeightsError
+from spikerecon.errors import WeightsError
+from spikerecon.files import appearing, check_free
 from spikerecon.network import STIR, StirConfig
 
 DEFAULT = "stir"
@@ -109,28 +109,11 @@ def save(path: str | os.PathLike[str], checkpoint: Checkpoint, *, overwrite: boo
     Raises OutputError where the file exists and `overwrite` is False, or cannot be written.
     """
     path = Path(path)
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists already: give -y to overwrite it")
+    check_free(path, overwrite)
     metadata = {"config": json.dumps(checkpoint.config.to_dict()), **checkpoint.info}
     state = {key: value.detach().cpu().contiguous() for key, value in checkpoint.state.items()}
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-        os.close(handle)
-        try:
-            save_file(state, temporary, metadata)
-            os.chmod(temporary, 0o666 & ~_umask())  # temporary files are for their owner alone
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except (OSError, SafetensorError) as error:
-        raise OutputError(f"cannot write {path}: {error}") from error
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    with appearing(path) as unfinished:
+        unfinished.write_bytes(serialized(state, metadata))  # a file that safetensors makes is for its owner alone
 
 
 def digest(path: str | os.PathLike[str]) -> str:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 
 from spikerecon.errors import OutputError, UsageError
@@ -71,6 +70,7 @@ def modelled(name: str) -> Callable[[ArrayLike, ArrayLike], float]:
         metric = pyiqa.create_metric(name, device="cpu")
     except Exception as error:  # whatever it meets on the network
         raise OutputError(f"{name}: pyiqa could not get its model: {error}") from error
+    import torch
 
     def measure(prediction: ArrayLike, truth: ArrayLike) -> float:
         pictures = [torch.from_numpy(np.atleast_3d(picture)) for picture in _pair(prediction, truth)]

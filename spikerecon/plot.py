@@ -1,13 +1,13 @@
 """Recordings and training runs at a glance, as pictures. Needs matplotlib, which is in the extra `plot`."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spikerecon.errors import OutputError, UsageError
+from spikerecon.files import appearing, check_free
 from spikerecon.recording import Recording, rate_over_time
 
 
@@ -19,8 +19,7 @@ def check_plot(target: str | Path, *, overwrite: bool = False) -> None:
         raise OutputError(f"{target}: a plot is a .png file")
     if target.is_dir() or not target.parent.is_dir():
         raise OutputError(f"{target}: cannot be written: not a file in a folder that is there")
-    if target.exists() and not overwrite:
-        raise OutputError(f"{target}: exists already; choose another name or overwrite it (-y)")
+    check_free(target, overwrite)
 
 
 def draw_recording(
@@ -54,15 +53,8 @@ def draw_recording(
         xlabel=f"ms at {planes_per_second:g} planes/s", ylabel="mean spikes a plane", ylim=(0, 1.15 * mean.max() or 1)
     )
     axes["time"].grid(alpha=0.3)
-    target = Path(target)
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        figure.savefig(unfinished, format="png", dpi=120)
-        os.replace(unfinished, target)
-    except OSError as error:
-        raise OutputError(f"{target}: cannot be written: {error.strerror or error}") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with appearing(Path(target)) as unfinished:
+        figure.savefig(unfinished, dpi=120)
 
 
 def draw_curve(log: Path, target: Path) -> None:
@@ -83,7 +75,8 @@ def draw_curve(log: Path, target: Path) -> None:
         quality = loss.twinx()
         quality.plot(*zip(*measured, strict=True), color="tab:blue", marker=".")
         quality.set_ylabel("validation PSNR in dB", color="tab:blue")
-    figure.savefig(target, dpi=120)
+    with appearing(target) as unfinished:
+        figure.savefig(unfinished, dpi=120)
 
 
 def _check_matplotlib() -> None:

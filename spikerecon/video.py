@@ -10,7 +10,6 @@ import itertools
 import math
 import os
 import re
-import secrets
 import signal
 import subprocess
 import tempfile
@@ -26,6 +25,7 @@ import numpy as np
 from PIL import Image
 
 from spikerecon.errors import OutputError, RecordingError, UsageError
+from spikerecon.files import appearing, as_output_error, check_free, temporary_name
 from spikerecon.pipeline import WriteBehind
 
 
@@ -181,8 +181,7 @@ def _check_file(path: Path, overwrite: bool) -> None:
     _check_folder(path.parent)
     if path.is_dir():
         raise OutputError(f"{path}: is a folder; give another name")
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path}: exists already; give -y to replace it")
+    check_free(path, overwrite)
 
 
 def _check_sequence(pattern: Path, whole_folder: bool, may_be_there: bool) -> None:
@@ -198,7 +197,7 @@ def _check_sequence(pattern: Path, whole_folder: bool, may_be_there: bool) -> No
     numbered = re.compile(re.escape(before) + r"\d+" + re.escape(after))
     there = sorted(entry.name for entry in folder.iterdir() if numbered.fullmatch(entry.name))
     if there:
-        raise OutputError(f"{folder / there[0]}: exists already; give -y to replace it")
+        check_free(folder / there[0])
     return None
 
 
@@ -336,7 +335,7 @@ class _SequenceWriter(Writer):
 
     def _put(self, image: np.ndarray) -> None:
         if not self.pictures:
-            with _as_output_error(self.path.parent):
+            with as_output_error(self.path.parent):
                 self.path.parent.mkdir(exist_ok=True)
         _save_png(self._name(self.pictures), image)
 
@@ -350,7 +349,7 @@ class _VideoWriter(Writer):
     def __init__(self, output: Output, size: tuple[int, int], colour: bool) -> None:
         super().__init__(output, size, colour)
         assert output.container is not None
-        self._temporary = _temporary_name(self.path)
+        self._temporary = temporary_name(self.path)
         self._ffmpeg = _Ffmpeg(
             f"-f rawvideo -pix_fmt {_pixels(output.bit_depth, colour)} -video_size {size[0]}x{size[1]}",
             f"-framerate {output.rate} -i pipe:0",
@@ -377,7 +376,7 @@ class _VideoWriter(Writer):
         found = self._pictures_in_file()
         if found != self.pictures:
             raise OutputError(f"{self.path}: the encoder kept {found} of {self.pictures} pictures")
-        with _as_output_error(self.path):
+        with as_output_error(self.path):
             os.replace(self._temporary, self.path)
 
     def _pictures_in_file(self) -> int:
@@ -450,17 +449,11 @@ def check_png(path: str | Path, *, overwrite: bool = False) -> None:
 
 
 def _save_png(path: Path, image: np.ndarray) -> None:
-    temporary = _temporary_name(path)
-    try:
-        with _as_output_error(path):
-            if image.ndim == 3 and image.dtype == np.uint16:
-                _encode_png(path, temporary, image)
-            else:
-                Image.fromarray(image).save(temporary, format="PNG")
-            os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with appearing(path) as unfinished:
+        if image.ndim == 3 and image.dtype == np.uint16:
+            _encode_png(path, unfinished, image)
+        else:
+            Image.fromarray(image).save(unfinished, format="PNG")
 
 
 def _encode_png(path: Path, temporary: Path, image: np.ndarray) -> None:
@@ -602,16 +595,3 @@ def _ffmpeg_executable() -> str:
         return imageio_ffmpeg.get_ffmpeg_exe()
     except RuntimeError:
         raise OutputError("there is no ffmpeg here; install imageio-ffmpeg again") from None
-
-
-def _temporary_name(path: Path) -> Path:
-    # In the same folder, where renaming is one step, and not longer than a file name may be.
-    return path.with_name(f".spikerecon-{secrets.token_hex(4)}{path.suffix}")
-
-
-@contextmanager
-def _as_output_error(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from None

@@ -180,7 +180,7 @@ WRONG = [
     ("taken.dat: exists already; give -y", 1, "simulate fan -o taken.dat"),
     ("nowhere/out.dat: cannot be written", 1, "simulate fan --size 64x48 -o nowhere/out.dat --truth true"),
     ("taken.mp4: is not a folder", 1, "simulate fan --size 64x48 -o out.dat --truth taken.mp4"),
-    ("hold no window of 60", 2, "simulate fan --size 64x48 -o out.dat --planes 50 --truth true"),
+    ("planes 0 to 50 are 50, fewer than", 2, "simulate fan --size 64x48 -o out.dat --planes 50 --truth true"),
     ("cannot simulate 0 planes", 2, "simulate fan --size 64x48 -o out.dat --planes 0"),
     ("does not fill whole bytes", 2, "simulate fan --size 63x47 -o out.dat --truth true"),
     ("no such folder of pictures: nowhere", 2, "train --images nowhere -o run"),

@@ -310,13 +310,16 @@ def test_blocks_of_a_written_folder(tmp_path: Path):
     ]
     with pytest.raises(OutputError, match="is a folder"):
         write_recording(tmp_path / "r", [rows], 8, layout="spikelink", overwrite=True)
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="to become one; give a name"):
+        write_recording(tmp_path / "file", [rows], 8, layout="spikelink", overwrite=True)
     with pytest.raises(UsageError, match="raw1000 is a layout of 1000x1000, not of 8x8"):
         write_recording(tmp_path / "x", [rows], 8, layout="raw1000")
     with pytest.raises(UsageError, match="unknown layout 'avi': write one of packed"):
         write_recording(tmp_path / "x", [rows], 8, layout="avi")
     with pytest.raises(OutputError, match="no planes"):
         write_recording(tmp_path / "x", [], 8, layout="spikelink")
-    assert [path.name for path in tmp_path.iterdir()] == ["r"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "r"]
 
 
 # The commands

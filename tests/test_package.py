@@ -24,23 +24,36 @@ ALLOWED: dict[str, set[str]] = {
     "pipeline": set(),
     "classical": set(),
     "network": set(),
+    "files": {"errors"},
     "windows": {"errors"},
     "colour": {"errors"},
-    "recording": {"errors", "recording"},
+    "recording": {"errors", "files", "recording"},
     "metrics": {"errors"},
-    "plot": {"errors", "recording"},
-    "checkpoint": {"errors", "network"},
+    "plot": {"errors", "files", "recording"},
+    "checkpoint": {"errors", "files", "network"},
     "methods": {"errors", "checkpoint", "classical", "network"},
     "engine": ENGINE,
-    "video": {"errors", "pipeline"},
+    "video": {"errors", "files", "pipeline"},
     "simulate": {"errors", "colour", "recording"},
     "comparison": {"engine", "recording"},
     "evaluation": {*RECORDINGS, "colour", "comparison", "engine", "metrics", "video"},
     "benchmark": {"errors", "engine", "methods", "recording", "video"},
-    "training": {*ENGINE, "classical", "engine", "metrics", "plot", "simulate", "training", "video"},
+    "training": {*ENGINE, "classical", "engine", "files", "metrics", "plot", "simulate", "training", "video"},
 }
 EVERYTHING = {*ALLOWED, "cli"}
-NO_TORCH = ["errors", "windows", "recording", "video", "simulate", "metrics", "pipeline", "plot", "colour", "cli"]
+NO_TORCH = [
+    "errors",
+    "files",
+    "windows",
+    "recording",
+    "video",
+    "simulate",
+    "metrics",
+    "pipeline",
+    "plot",
+    "colour",
+    "cli",
+]
 
 MODULES = {str(path.relative_to(PACKAGE).with_suffix("")).replace(os.sep, "."): path for path in PACKAGE.rglob("*.py")}
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from spikerecon.errors import OutputError
+from spikerecon.files import as_output_error
 
 LINE_EVERY = 10.0  # seconds between progress lines where there is no terminal
 
@@ -115,10 +115,8 @@ def write_json(value: Any, file: str) -> None:
     if file == "-":
         click.echo(text)
         return
-    try:
+    with as_output_error(Path(file)):
         Path(file).write_text(text + "\n")
-    except OSError as error:
-        raise OutputError(f"{file}: cannot be written: {error.strerror or error}") from None
 
 
 def _finite(value: Any) -> Any:

@@ -11,6 +11,7 @@ import click
 from spikerecon.cli.console import say, write_json
 from spikerecon.cli.options import BAYER_PATTERNS, LAYOUTS, overwrite_option, quiet_option
 from spikerecon.errors import OutputError, RecordingError, UsageError
+from spikerecon.files import check_free
 
 if TYPE_CHECKING:
     from spikerecon.simulate import Scene
@@ -73,22 +74,19 @@ def command(
     spikerecon simulate pan -o colour.dat --bayer bggr --truth colour
     spikerecon simulate race.mp4 -o race.dat --planes-per-frame 10 --noise --truth race
     """
+    from spikerecon import windows
     from spikerecon.recording import write_recording
     from spikerecon.simulate import SCENES, SensorNoise, simulate
 
     if size is None and layout == "raw1000" and source in SCENES:
         size = "1000x1000"
     scene, planes = _scene(source, size, planes, start, planes_per_frame, seed, colour=bayer is not None)
-    if Path(output).exists() and not overwrite:
-        raise OutputError(f"{output}: exists already; give -y to replace it")
     sensor = SensorNoise() if noise else None
     chunks = simulate(
         scene, planes=planes, full_scale_rate=full_scale_rate, start=start, seed=seed, noise=sensor, bayer=bayer
     )
     if truth is not None:
-        centers = range(30, planes - 29, max(1, truth_step))
-        if not centers:
-            raise UsageError(f"{planes} planes hold no window of 60 to keep a true picture of")
+        centers = windows.centers(planes, step=truth_step)
         _check_truth(Path(truth), overwrite)
     written = write_recording(output, chunks, scene.width, layout=layout, overwrite=overwrite)
     if truth is not None:
@@ -125,9 +123,7 @@ def _scene(
 def _check_truth(folder: Path, overwrite: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder}: is not a folder; give another name for the true pictures")
-    record = folder / "sequences.json"
-    if record.exists() and not overwrite:
-        raise OutputError(f"{record}: exists already; give -y to replace it")
+    check_free(folder / "sequences.json", overwrite)
 
 
 def _write_truth(

@@ -1,14 +1,13 @@
 """Writing recordings, in the layouts that can be read."""
 
 import math
-import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from spikerecon.errors import OutputError, UsageError
+from spikerecon.files import appearing, check_free
 from spikerecon.recording import raw1000
 from spikerecon.recording.layouts import LAYOUTS, Bytes, Geometry, unpack
 
@@ -37,11 +36,9 @@ def write_recording(
     if layout not in _WRITERS:
         raise UsageError(f"unknown layout {layout!r}: write one of {', '.join(_WRITERS)}")
     path = Path(path)
-    if path.is_dir():
-        raise OutputError(f"{path}: is a folder; give a name that is not there yet")
-    if path.exists() and (layout == "spikelink" or not overwrite):
-        raise OutputError(f"{path}: exists already; choose another name or overwrite it (-y)")
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    if path.is_dir() or (layout == "spikelink" and path.exists()):
+        raise OutputError(f"{path}: is a folder, or is to become one; give a name that is not there yet")
+    check_free(path, overwrite)
     planes = 0
 
     def counted() -> Iterator[tuple[Geometry, Bytes]]:
@@ -55,19 +52,10 @@ def write_recording(
             yield geometry, chunk
             planes += count
 
-    try:
+    with appearing(path) as unfinished:
         _WRITERS[layout](unfinished, counted())
         if not planes:
             raise OutputError(f"{path}: there are no planes to write")
-        os.replace(unfinished, path)
-    except BaseException as error:
-        if unfinished.is_dir():
-            shutil.rmtree(unfinished)
-        elif unfinished.exists():
-            unfinished.unlink()
-        if isinstance(error, OSError):
-            raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
-        raise
     return planes
 
 

@@ -10,6 +10,8 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from spikerecon.files import appearing
+
 PART_BYTES = 15 * 2**20
 RECORD = "run.json"
 
@@ -32,9 +34,8 @@ def save_state(folder: Path, state: dict[str, Tensor], record: dict[str, Any]) -
         part[key] = value.detach().cpu().contiguous()
         size += value.nbytes
     save_file(part, target / f"{count:02d}.safetensors")
-    unfinished = folder / f".{RECORD}"
-    unfinished.write_text(json.dumps({**record, "state": name}))
-    unfinished.replace(folder / RECORD)
+    with appearing(folder / RECORD) as unfinished:
+        unfinished.write_text(json.dumps({**record, "state": name}))
     for older in folder.glob("state-*"):
         if older.name != name:
             shutil.rmtree(older, ignore_errors=True)

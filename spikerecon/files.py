@@ -1,0 +1,58 @@
+"""Files that appear under their name when they are whole, and replace nothing unasked."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from spikerecon.errors import OutputError
+
+
+def check_free(path: Path, overwrite: bool = False) -> None:
+    """Raises OutputError where something of that name is there already and is not to be replaced, or cannot be."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OutputError(f"{path}: is no file, but a device or a pipe; give another name")
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path}: exists already; give -y to replace it")
+
+
+@contextmanager
+def appearing(path: Path) -> Iterator[Path]:
+    """A name to write a file or folder under, which gets the name `path` at the end of the `with` statement.
+
+    If its body raises, nothing is left. An OSError, in the body or of renaming, becomes an OutputError.
+    """
+    unfinished = temporary_name(path)
+    try:
+        with as_output_error(path):
+            yield unfinished
+            os.replace(unfinished, path)
+    except BaseException:
+        discard(unfinished)
+        raise
+
+
+def temporary_name(path: Path) -> Path:
+    """A name beside `path`, where renaming is one step, and not longer than a file name may be."""
+    return path.with_name(f".spikerecon-{secrets.token_hex(4)}{path.suffix}")
+
+
+def discard(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def as_output_error(path: Path) -> Iterator[None]:
+    """Turns an OSError into an OutputError about `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
