@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from spikerecon.comparison import HEADING
 from spikerecon.recording import open_recording
 from spikerecon.video import read_video
 
@@ -35,7 +36,7 @@ def test_the_pictures_of_the_readme(tmp_path, source, panels):
     subprocess.run([sys.executable, EXAMPLES / "pictures.py", source, target], check=True)
     with Image.open(target) as picture:
         width = 240 if source == "fan" else 400
-        assert picture.size == (panels * width + 4 * (panels - 1), 266)
+        assert picture.size == (panels * width, 250 + HEADING)
 
 
 def test_the_readme_s_program(tmp_path, monkeypatch, capsys):
