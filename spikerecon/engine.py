@@ -185,7 +185,7 @@ class Reconstructor:
                 if afresh:
                     state = method.begin(recording.height, recording.width, self.device)
                 with self.stage("unpack"):
-                    planes = unpack_bits(to_device(rows, self.device), recording.width)
+                    planes = unpack_bits(to_device([rows], self.device)[0], recording.width)
                 with self.stage("encode"):
                     state.feed(planes)
                 if center is not None:
@@ -333,7 +333,7 @@ class _Run:
         size = len(missing) if self.engine.device.type == "cuda" else 1
         for group in batched(missing.items(), max(1, size)):
             with stage("unpack"):
-                packed = to_device(np.stack([rows for _, rows in group]), self.engine.device)
+                packed = to_device([rows for _, rows in group], self.engine.device)
                 planes = unpack_bits(packed, self.width)
                 if self.engine.bayer is not None:
                     planes = split_colours(planes.float())
@@ -362,10 +362,12 @@ class _Run:
         )
 
 
-def to_device(rows: NDArray[np.uint8], device: torch.device) -> Tensor:
-    """Packed rows as a tensor on a device. A GPU fetches them from pinned memory, while this goes on."""
-    tensor = torch.tensor(rows)
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+def to_device(blocks: Sequence[NDArray[np.uint8]], device: torch.device) -> Tensor:
+    """Blocks of packed rows, stacked, on a device. A GPU fetches them from pinned memory, while this goes on."""
+    cuda = device.type == "cuda"
+    packed = torch.empty((len(blocks), *blocks[0].shape), dtype=torch.uint8, pin_memory=cuda)
+    np.stack(blocks, out=packed.numpy())
+    return packed.to(device, non_blocking=cuda)
 
 
 @functools.cache
