@@ -556,7 +556,7 @@ def flat(rate: float, planes: int) -> Bytes:
 
 @pytest.mark.parametrize(
     ("rate", "planes", "merged"),
-    [(0.5, 600, 1), (0.07, 600, 1), (0.035, 600, 2), (0.01, 900, 7), (0.01, 200, 3), (0.01, 60, 1)],
+    [(0.5, 600, 1), (0.04, 600, 1), (0.025, 600, 2), (0.01, 900, 4), (0.01, 200, 3), (0.01, 60, 1)],
 )
 def test_dark_recordings_are_merged_as_far_as_they_go(rate: float, planes: int, merged: int):
     assert auto_merge(from_rows(flat(rate, planes), 16)) == pytest.approx(merged, abs=merged // 5)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.option("--steps", type=int, default=100_000, show_default=True, help="Optimiser steps in all.")
 @click.option("--batch", type=int, default=8, show_default=True, help="Patches a step.")
 @click.option("--patch", type=int, default=96, show_default=True, help="Pixels a side of a patch.")
-@click.option("--learning-rate", type=float, default=2e-3, show_default=True, help="The highest.")
+@click.option("--learning-rate", type=float, default=1.2e-3, show_default=True, help="The highest.")
 @click.option("--width", type=float, help="Multiplier on the channels. [default: 1, or that of --weights]")
 @click.option("--weights", metavar="NAME|FILE", help="Start a new run from these instead of from nothing.")
 @click.option(

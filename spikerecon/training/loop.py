@@ -38,7 +38,7 @@ class TrainSettings:
     steps: int = 100_000
     batch: int = 8
     patch: int = 96
-    rate: float = 2e-3
+    rate: float = 1.2e-3
     warmup: int = 200
     clip: float = 1.0
     average: float = 0.999
