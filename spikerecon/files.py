@@ -16,7 +16,7 @@ def check_free(path: Path, overwrite: bool = False) -> None:
     """Raises OutputError where something of that name is there already and is not to be replaced, or cannot be."""
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise OutputError(f"{path}: is no file, but a device or a pipe; give another name")
-    if path.exists() and not overwrite:
+    if os.path.lexists(path) and not overwrite:  # a link that leads nowhere is there, too
         raise OutputError(f"{path}: exists already; give -y to replace it")
 
 
@@ -32,21 +32,16 @@ def appearing(path: Path) -> Iterator[Path]:
             yield unfinished
             os.replace(unfinished, path)
     except BaseException:
-        discard(unfinished)
+        if unfinished.is_dir():
+            shutil.rmtree(unfinished)
+        else:
+            unfinished.unlink(missing_ok=True)
         raise
 
 
 def temporary_name(path: Path) -> Path:
     """A name beside `path`, where renaming is one step, and not longer than a file name may be."""
     return path.with_name(f".spikerecon-{secrets.token_hex(4)}{path.suffix}")
-
-
-def discard(path: Path) -> None:
-    """Remove a file or a folder, if it is there."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 @contextmanager

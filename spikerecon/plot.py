@@ -60,7 +60,7 @@ def draw_recording(
 def draw_curve(log: Path, target: Path) -> None:
     """Loss and validation over the steps of a run's `log.jsonl`, as a PNG.
 
-    Raises OutputError without matplotlib.
+    Raises OutputError without matplotlib, and where it cannot be written.
     """
     _check_matplotlib()
     from matplotlib.figure import Figure

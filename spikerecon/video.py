@@ -195,9 +195,9 @@ def _check_sequence(pattern: Path, whole_folder: bool, may_be_there: bool) -> No
         raise OutputError(f"{folder}: is not empty; give -y to write into it and replace pictures")
     before, after = re.split(r"%\d*d", pattern.name)
     numbered = re.compile(re.escape(before) + r"\d+" + re.escape(after))
-    there = sorted(entry.name for entry in folder.iterdir() if numbered.fullmatch(entry.name))
-    if there:
-        check_free(folder / there[0])
+    for entry in sorted(folder.iterdir()):
+        if numbered.fullmatch(entry.name):
+            check_free(entry)
     return None
 
 

@@ -16,7 +16,9 @@ from PIL import Image
 
 from spikerecon import __version__
 from spikerecon.cli import main
+from spikerecon.cli.evaluate import MEASURES
 from spikerecon.comparison import HEADING
+from spikerecon.metrics import MODELLED
 from spikerecon.recording import open_recording
 from spikerecon.simulate import make_scene, truth
 from spikerecon.video import read_video
@@ -286,6 +288,10 @@ def test_evaluate_prints_json_alone(spikerecon: Command):
     assert scores["weights"].startswith("weights stir (")
     assert [r["center"] for r in scores["results"]] == [30]
     assert result.stderr == ""
+
+
+def test_evaluate_offers_all_measures_with_models():
+    assert MEASURES == MODELLED
 
 
 def test_evaluate_measures_more_where_asked_to(spikerecon: Command, monkeypatch: pytest.MonkeyPatch):

@@ -56,6 +56,12 @@ def test_what_is_there_is_replaced_when_asked_to(tmp_path: Path):
         check_free(tmp_path / "a.txt")
 
 
+def test_a_link_that_leads_nowhere_is_there(tmp_path: Path):
+    (tmp_path / "a.txt").symlink_to(tmp_path / "gone")
+    with pytest.raises(OutputError, match=r"a\.txt: exists already; give -y"):
+        check_free(tmp_path / "a.txt")
+
+
 def test_a_device_or_a_pipe_is_never_replaced(tmp_path: Path):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", Path("/dev/null")):

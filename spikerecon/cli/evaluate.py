@@ -7,6 +7,8 @@ import click
 from spikerecon.cli.console import say, table, write_json
 from spikerecon.cli.options import MethodOptions, json_file_option, method_options, overwrite_option, quiet_option
 
+MEASURES = ("lpips", "niqe", "brisque")  # written out: --help needs no numpy
+
 
 @click.command("evaluate")
 @click.argument("sequences", metavar="SEQUENCES.json")
@@ -14,7 +16,7 @@ from spikerecon.cli.options import MethodOptions, json_file_option, method_optio
 @click.option(
     "--measure",
     "measures",
-    type=click.Choice(("lpips", "niqe", "brisque")),
+    type=click.Choice(MEASURES),
     multiple=True,
     help="Measure this as well (lower is better); can be repeated. It fetches a model when first used.",
 )
