@@ -20,7 +20,8 @@ from spikerecon.network import STIR, StirConfig, warp
 from spikerecon.simulate import film
 from spikerecon.training import state
 from spikerecon.training.loop import Trainer, TrainSettings
-from spikerecon.training.losses import PerceptualLoss, motion_error, stir_loss
+from spikerecon.training.losses import PerceptualLoss, motion_error, motion_loss, stir_loss
+from spikerecon.training.optimizer import KernelOptimizer, motion_scales
 from spikerecon.training.scenes import PLANES, SceneMaker, SpikeBatches, Textures, find_pictures
 from spikerecon.training.start import prepare_start
 
@@ -102,9 +103,11 @@ def test_motions_count_in_pixels_of_the_full_size():
     truth = torch.randn(2, 4, 32, 32).cumsum(2)
     motions = [torch.nn.functional.avg_pool2d(truth, 2**i) / 2**i for i in (1, 2)]
     assert motion_error(motions, truth).item() == pytest.approx(0, abs=1e-6)
+    least = motion_loss(motions, truth).item()
     for i, pixels in enumerate((2, 4)):
         off = [motion + (i == place) for place, motion in enumerate(motions)]
         assert motion_error(off, truth).item() == pytest.approx(pixels / 2, rel=1e-4)
+        assert motion_loss(off, truth).item() == pytest.approx((pixels**0.5 + least) / 2, rel=2e-3)
 
 
 def test_the_loss_is_the_paper_s():
@@ -143,6 +146,25 @@ def test_training_learns(textures, tmp_path):
     assert seen[0].validation_psnr > before
     assert seen[0].validation_motion > 0
     assert [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()] == [50]
+
+
+def test_kernels_step_by_the_size_of_what_they_take():
+    """Motions are tens of pixels beside rates below 1: what is learnt from them comes in smaller steps."""
+    network = STIR(StirConfig(width=0.5)).to(memory_format=torch.channels_last)
+    kernels = motion_scales(network)
+    assert [scale.min().item() for _, scale in kernels] == [1 / 2, 1 / 4, 1 / 8, 1 / 16]
+    assert [(scale < 1).sum().item() for _, scale in kernels] == [4, 4, 4, 12]
+    optimizer = KernelOptimizer(network, 1e-3)
+    before = [kernel.detach().clone() for kernel, _ in kernels]
+    for parameter in network.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    for kernel, scale in kernels:
+        kernel.grad /= scale  # as larger inputs make them
+    optimizer.step(1e-3)
+    for (kernel, scale), old in zip(kernels, before, strict=True):
+        change = (kernel.detach() - old)[0].square().mean((1, 2)).sqrt()
+        motions = scale.flatten() < 1
+        assert change[motions].mean() / change[~motions].mean() == pytest.approx(scale.min().item(), rel=0.5)
 
 
 def test_coarse_steps_leave_the_full_size_picture_alone(textures, tmp_path):

@@ -19,7 +19,15 @@ from spikerecon.checkpoint import Checkpoint
 from spikerecon.errors import SpikeReconError, UsageError
 from spikerecon.network import STIR, StirConfig
 from spikerecon.plot import draw_curve
-from spikerecon.training.losses import MOTION_SHARE, PERCEPTUAL_SHARE, PerceptualLoss, motion_error, stir_loss
+from spikerecon.training.losses import (
+    COARSE_MOTION_SHARE,
+    MOTION_SHARE,
+    PERCEPTUAL_SHARE,
+    PerceptualLoss,
+    motion_error,
+    motion_loss,
+    stir_loss,
+)
 from spikerecon.training.optimizer import KernelOptimizer
 from spikerecon.training.scenes import PLANES, SceneMaker, SpikeBatches, Textures
 from spikerecon.training.start import prepare_start
@@ -52,7 +60,7 @@ class TrainSettings:
 @dataclass(frozen=True)
 class TrainProgress:
     """One line of a run's log. loss: mean since the last line. validation_psnr: dB, and validation_motion: how far
-    motions are off in pixels (`motion_error`), both on scenes of its own, or None."""
+    the finest motions are off in pixels (`motion_error`), both on scenes of its own, or None."""
 
     step: int
     steps: int
@@ -178,7 +186,10 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16):
             images, motions = self.model(spikes.to(memory_format=torch.channels_last), finest)
             loss = stir_loss(images, truth / scale, full_scale / scale)
-            loss = loss + MOTION_SHARE * motion_error(motions, motion)
+            if finest == 1:
+                loss = loss + MOTION_SHARE * motion_loss(motions, motion)
+            else:
+                loss = loss + COARSE_MOTION_SHARE * motion_error(motions, motion)
             if self.perceptual is not None and finest == 1:
                 white = full_scale[:, None, None, None]
                 seen = self.perceptual(images[0] * (scale / white), truth / white)
@@ -216,7 +227,7 @@ class Trainer:
             rate = self.average.to_rate(images[0])
             error = ((rate - truth[:, 0]) / full_scale[:, None, None]).square().mean((1, 2))
             values.append(-10 * error.log10())
-            distances.append(motion_error(motions, motion))
+            distances.append(motion_error(motions[:1], motion))
         return torch.cat(values).mean().item(), torch.stack(distances).mean().item()
 
     def save(self) -> None:

@@ -13,7 +13,8 @@ from spikerecon.checkpoint import read_pth, read_safetensors
 from spikerecon.errors import WeightsError
 
 PERCEPTUAL_SHARE = 0.2  # lambda of equation 7
-MOTION_SHARE = 0.01
+MOTION_SHARE = 0.006
+COARSE_MOTION_SHARE = 0.01  # of `motion_error`, while the finest level is left out
 
 
 def stir_loss(images: list[Tensor], truth: Tensor, full_scale: Tensor) -> Tensor:
@@ -34,16 +35,26 @@ def stir_loss(images: list[Tensor], truth: Tensor, full_scale: Tensor) -> Tensor
 
 
 def motion_error(motions: list[Tensor], truth: Tensor) -> Tensor:
-    """How far motions (levels l to L) are from the true one (B, 4, H, W), in its pixels: mean absolute difference.
+    """How far motions (of any levels) are from the true one (B, 4, H, W): mean absolute difference in its pixels.
 
     Simulated scenes know their motion. Pictures alone do not teach it in the time a training has: a warp helps only
     where it is right to a pixel or so.
     """
-    errors = []
-    for motion in motions:
-        factor = _shrinkage(motion, truth)
-        errors.append((factor * motion - F.avg_pool2d(truth, factor)).abs().mean())
-    return torch.stack(errors).mean()
+    return torch.stack([_motion_errors(motion, truth).abs().mean() for motion in motions]).mean()
+
+
+def motion_loss(motions: list[Tensor], truth: Tensor) -> Tensor:
+    """Mean root of how far motions are from the true one, for when they are roughly learnt.
+
+    The root asks more of what is nearly right than of what nothing shows (in the dark, on plain ground), which would
+    drown the pictures' say.
+    """
+    return torch.stack([(_motion_errors(m, truth).square() + 0.01).pow(0.25).mean() for m in motions]).mean()
+
+
+def _motion_errors(motion: Tensor, truth: Tensor) -> Tensor:
+    factor = _shrinkage(motion, truth)
+    return factor * motion - F.avg_pool2d(truth, factor)
 
 
 def _shrinkage(coarse: Tensor, fine: Tensor) -> int:
