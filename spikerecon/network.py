@@ -30,8 +30,8 @@ Features = list[Tensor]  # of one block: level 1 (full size) to the coarsest
 class Decoded(NamedTuple):
     """What is drawn from the features of three blocks, finest level first.
 
-    images: (B, 1, H / 2**(l-1), W / 2**(l-1)) for every level l, unclamped. motions: (B, 4, ...) for levels 2 and
-    coarser, in that level's pixels: x, y to the earlier block, x, y to the later one, in float32.
+    images: (B, 1, H / 2**(l-1), W / 2**(l-1)) for every level l, unclamped. motions: (B, 4, ...) likewise, at level 1
+    (B, 4 G, ...), in the level's pixels: x, y to the earlier block, x, y to the later one, in float32.
     """
 
     images: list[Tensor]
@@ -139,13 +139,17 @@ class STIR(nn.Module):
         """
         coarsest = before[-1], middle[-1], after[-1]
         tops = self.attention(*coarsest) if self.attention is not None else torch.cat(coarsest, 1)
-        states = [self.top(tops)]
+        state = self.top(tops)
+        images, motions = [state.image], [state.motion]
         for level, decoder in zip(range(self.config.levels - 2, 0, -1), self.middle, strict=True):
-            states.append(decoder(before[level], middle[level], after[level], states[-1]))
-        images = [state.image for state in reversed(states)]
+            state = decoder(before[level], middle[level], after[level], state)
+            images.append(state.image)
+            motions.append(state.motion)
         if finest == 1:
-            images.insert(0, self.bottom(before[0], middle[0], after[0], states[-1], rows))
-        return Decoded(images, [state.motion for state in reversed(states)])
+            image, motion = self.bottom(before[0], middle[0], after[0], state, rows)
+            images.append(image)
+            motions.append(motion)
+        return Decoded(images[::-1], motions[::-1])
 
     def forward(self, window: Tensor, finest: int = 1) -> Decoded:
         """Pictures and motions for windows (B, window_planes, H, W), down to level `finest` (for training)."""
@@ -380,7 +384,7 @@ class BottomDecoder(nn.Module):
 
     def forward(
         self, before: Tensor, middle: Tensor, after: Tensor, coarse: DecoderState, rows: int | None = None
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         motions = [upsample_motion(self.up_motion, coarse.motion)]
         if self.groups > 1:
             assert coarse.coarse_motion is not None  # only the coarsest of three or more levels has none
@@ -409,7 +413,7 @@ class BottomDecoder(nn.Module):
                 )
             )
             strips.append(self.predict(drawn)[:, :, top - first : end - first])
-        return torch.cat(strips, 2)
+        return torch.cat(strips, 2), torch.cat(motions, 1)
 
 
 def joined(*parts: Tensor, dtype: torch.dtype) -> Tensor:

@@ -53,8 +53,9 @@ def motion_loss(motions: list[Tensor], truth: Tensor) -> Tensor:
 
 
 def _motion_errors(motion: Tensor, truth: Tensor) -> Tensor:
+    """Of every group of motions (B, 4 G, h, w)."""
     factor = _shrinkage(motion, truth)
-    return factor * motion - F.avg_pool2d(truth, factor)
+    return factor * motion.unflatten(1, (-1, 4)) - F.avg_pool2d(truth, factor)[:, None]
 
 
 def _shrinkage(coarse: Tensor, fine: Tensor) -> int:
