@@ -3,8 +3,10 @@
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -74,6 +76,21 @@ def test_scenes_move_and_come_from_the_seed_alone(textures):
     # the truth is the light between planes 29 and 30
     around = (first[:, 29] + first[:, 30]) / 2
     assert (first[:, PLANES] - around).abs().mean() < (first[:, PLANES] - first[:, 0]).abs().mean()
+
+
+def test_steps_are_worked_out_on_the_device_that_trains(textures, tmp_path, monkeypatch):
+    """The meta device has shapes only, and refuses the CPU's tensors as a GPU does. What it lacks is stood in for."""
+    monkeypatch.setattr(torch, "Generator", lambda device: SimpleNamespace(manual_seed=lambda seed: None))
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
+    monkeypatch.setattr(torch.Tensor, "item", lambda self: 0.1)
+    monkeypatch.setattr(torch.Tensor, "tolist", lambda self: [0.1] * len(self))
+    monkeypatch.setattr(torch.fx.experimental._config, "meta_nonzero_assume_all_nonzero", True)
+    settings = replace(FEW, patch=48, coarse=1)
+    trainer = Trainer(tmp_path, textures, config=SMALL, settings=settings, device="meta")
+    for trainer.step in range(2):
+        assert trainer._train_step().device.type == "meta"
+    assert trainer.validate() == (0.1, 0.1)
+    assert all(value.device.type == "meta" for value in trainer.batches.next())
 
 
 def warped_error(before: torch.Tensor, middle: torch.Tensor, after: torch.Tensor, motion: torch.Tensor) -> float:
