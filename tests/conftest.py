@@ -1,8 +1,10 @@
 """Recordings that several test files use, and the command line as a function."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner, Result
@@ -65,3 +67,17 @@ def contents(folder: Path) -> dict[str, bytes | None]:
     """Everything below a folder, by name: files with what is in them."""
     found = sorted(folder.rglob("*"))
     return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in found}
+
+
+@pytest.fixture
+def shapes_only(monkeypatch) -> Iterator[str]:
+    """The meta device: its tensors have shapes only, and refuse the CPU's as a GPU's do. What it lacks is stood in."""
+    import torch
+    import torch._dynamo  # would be loaded late, among the stand-ins
+
+    monkeypatch.setattr(torch, "Generator", lambda device: SimpleNamespace(manual_seed=lambda seed: None))
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
+    monkeypatch.setattr(torch.Tensor, "item", lambda self: 0.1)
+    monkeypatch.setattr(torch.Tensor, "tolist", lambda self: [0.1] * len(self))
+    with torch.fx.experimental._config.patch(meta_nonzero_assume_all_nonzero=True):
+        yield "meta"

@@ -3,10 +3,8 @@
 import json
 import subprocess
 import sys
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -78,15 +76,9 @@ def test_scenes_move_and_come_from_the_seed_alone(textures):
     assert (first[:, PLANES] - around).abs().mean() < (first[:, PLANES] - first[:, 0]).abs().mean()
 
 
-def test_steps_are_worked_out_on_the_device_that_trains(textures, tmp_path, monkeypatch):
-    """The meta device has shapes only, and refuses the CPU's tensors as a GPU does. What it lacks is stood in for."""
-    monkeypatch.setattr(torch, "Generator", lambda device: SimpleNamespace(manual_seed=lambda seed: None))
-    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
-    monkeypatch.setattr(torch.Tensor, "item", lambda self: 0.1)
-    monkeypatch.setattr(torch.Tensor, "tolist", lambda self: [0.1] * len(self))
-    monkeypatch.setattr(torch.fx.experimental._config, "meta_nonzero_assume_all_nonzero", True)
+def test_steps_are_worked_out_on_the_device_that_trains(textures, tmp_path, shapes_only):
     settings = replace(FEW, patch=48, coarse=1)
-    trainer = Trainer(tmp_path, textures, config=SMALL, settings=settings, device="meta")
+    trainer = Trainer(tmp_path, textures, config=SMALL, settings=settings, device=shapes_only)
     for trainer.step in range(2):
         assert trainer._train_step().device.type == "meta"
     assert trainer.validate() == (0.1, 0.1)
@@ -211,9 +203,11 @@ def test_a_run_goes_on_where_it_stopped(textures, tmp_path):
         assert torch.equal(value, kept[key]), key
     for key, value in going_on.average.state_dict().items():
         assert torch.allclose(value.float(), saved.state[key].float(), rtol=2e-3, atol=1e-6), key
-    longer = replace(FEW, steps=6)
+    longer = replace(FEW, steps=6, batch=3)
     Trainer(tmp_path, textures, config=SMALL, settings=longer).run()
-    assert checkpoint.load(tmp_path / "weights.safetensors").info["steps"] == "6"
+    saved = checkpoint.load(tmp_path / "weights.safetensors")
+    assert saved.info["steps"] == "6"
+    assert saved.info["patches"] == "14"  # 4 steps of 2 and 2 of 3
 
 
 def test_state_is_kept_in_small_pieces(textures, tmp_path, monkeypatch):

@@ -99,7 +99,7 @@ class Trainer:
         self.device = torch.device(device)
         grouped = distributed.is_available() and distributed.is_initialized()
         self.process, self.processes = (distributed.get_rank(), distributed.get_world_size()) if grouped else (0, 1)
-        self.step = 0
+        self.step = self.patches = 0
         self.seconds = 0.0
         config = config or (start.config if start else StirConfig())
         if config.window_planes != PLANES:
@@ -145,6 +145,7 @@ class Trainer:
             while self.step < settings.steps:
                 losses.append(self._train_step())
                 self.step += 1
+                self.patches += settings.batch * self.processes
                 if self.step % LOG_EVERY and self.step != settings.steps:
                     continue
                 progress = self._measure(losses, time.monotonic() - since)
@@ -235,7 +236,7 @@ class Trainer:
         info = {
             "origin": "trained by spikerecon on simulated scenes",
             "steps": str(self.step),
-            "patches": str(self.step * self.settings.batch * self.processes),
+            "patches": str(self.patches),
             "hours": f"{self.seconds / 3600:.2f}",
         }
         weights = Checkpoint(self.average.config, self.average.state_dict(), info=info)
@@ -243,7 +244,7 @@ class Trainer:
         # The average is that of the weights file, so that little has to be carried.
         state = {f"network.{key}": value for key, value in self.network.state_dict().items()}
         state |= {f"optimizer.{key}": value for key, value in self.optimizer.state().items()}
-        save_state(self.folder, state, {"step": self.step, "seconds": self.seconds})
+        save_state(self.folder, state, {"step": self.step, "patches": self.patches, "seconds": self.seconds})
 
     def draw_curve(self) -> Path:
         """Draw the run's log as `curve.png` in its folder. Raises OutputError without matplotlib."""
@@ -257,7 +258,7 @@ class Trainer:
             if saved is None:
                 return
             state, record = saved
-            self.step, self.seconds = record["step"], record["seconds"]
+            self.step, self.patches, self.seconds = record["step"], record["patches"], record["seconds"]
             self.network.load_state_dict(_part(state, "network."))
             self.average.load_state_dict(checkpoint.load(self.folder / WEIGHTS).state)
             self.optimizer.load_state(_part(state, "optimizer."))
