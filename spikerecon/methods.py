@@ -168,4 +168,4 @@ class Stir:
 
     def decode(self, *blocks: Features) -> Tensor:
         before, middle, after = blocks
-        return self.network.to_rate(self.network.decode(before, middle, after, self.rows).images[0])
+        return self.network.to_rate(self.network.decode(before, middle, after, self.rows)[0])

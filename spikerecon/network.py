@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -25,17 +25,6 @@ HEADS = 4
 REACH = 5  # pixels to each side that the convolutions of level 1's picture see
 
 Features = list[Tensor]  # of one block: level 1 (full size) to the coarsest
-
-
-class Decoded(NamedTuple):
-    """What is drawn from the features of three blocks, finest level first.
-
-    images: (B, 1, H / 2**(l-1), W / 2**(l-1)) for every level l, unclamped. motions: (B, 4, ...) likewise, at level 1
-    (B, 4 G, ...), in the level's pixels: x, y to the earlier block, x, y to the later one, in float32.
-    """
-
-    images: list[Tensor]
-    motions: list[Tensor]
 
 
 @dataclass(frozen=True)
@@ -129,41 +118,34 @@ class STIR(nn.Module):
         embedded = self.embedding(block)
         return [embedded, *self.encoder(embedded)]
 
-    def decode(
-        self, before: Features, middle: Features, after: Features, rows: int | None = None, finest: int = 1
-    ) -> Decoded:
-        """Pictures and motions from the features of three blocks.
+    def decode(self, before: Features, middle: Features, after: Features, rows: int | None = None) -> list[Tensor]:
+        """Pictures of all levels, level 1 (B, 1, H, W) first, unclamped, from the features of three blocks.
 
         rows: level 1, which needs by far the most memory, is drawn in strips of so many rows; None: all at once.
-        finest: the last level drawn. 2 leaves level 1 out, which takes more than half of the time (for training).
         """
         coarsest = before[-1], middle[-1], after[-1]
         tops = self.attention(*coarsest) if self.attention is not None else torch.cat(coarsest, 1)
         state = self.top(tops)
-        images, motions = [state.image], [state.motion]
+        images = [state.image]
         for level, decoder in zip(range(self.config.levels - 2, 0, -1), self.middle, strict=True):
             state = decoder(before[level], middle[level], after[level], state)
             images.append(state.image)
-            motions.append(state.motion)
-        if finest == 1:
-            image, motion = self.bottom(before[0], middle[0], after[0], state, rows)
-            images.append(image)
-            motions.append(motion)
-        return Decoded(images[::-1], motions[::-1])
+        images.append(self.bottom(before[0], middle[0], after[0], state, rows))
+        return images[::-1]
 
-    def forward(self, window: Tensor, finest: int = 1) -> Decoded:
-        """Pictures and motions for windows (B, window_planes, H, W), down to level `finest` (for training)."""
+    def forward(self, window: Tensor) -> list[Tensor]:
+        """Pictures of all levels for windows (B, window_planes, H, W); level 1 first, unclamped (for training)."""
         batch = window.shape[0]
         size = self.config.block_planes
         starts = range(0, BLOCKS * BLOCK_STRIDE, BLOCK_STRIDE)
         blocks = torch.cat([window[:, start : start + size] for start in starts])
         features = self.encode(blocks)
         before, middle, after = ([f[i * batch : (i + 1) * batch] for f in features] for i in range(BLOCKS))
-        return self.decode(before, middle, after, finest=finest)
+        return self.decode(before, middle, after)
 
     def reconstruct(self, window: Tensor) -> Tensor:
         """Firing rates (B, H, W), in spikes per plane, for windows (B, window_planes, H, W)."""
-        return self.to_rate(self.forward(window).images[0])
+        return self.to_rate(self.forward(window)[0])
 
     def to_rate(self, image: Tensor) -> Tensor:
         """A level-1 picture (B, 1, H, W), clamped to [0, 1] and in spikes per plane: (B, H, W)."""
@@ -384,7 +366,7 @@ class BottomDecoder(nn.Module):
 
     def forward(
         self, before: Tensor, middle: Tensor, after: Tensor, coarse: DecoderState, rows: int | None = None
-    ) -> tuple[Tensor, Tensor]:
+    ) -> Tensor:
         motions = [upsample_motion(self.up_motion, coarse.motion)]
         if self.groups > 1:
             assert coarse.coarse_motion is not None  # only the coarsest of three or more levels has none
@@ -413,7 +395,7 @@ class BottomDecoder(nn.Module):
                 )
             )
             strips.append(self.predict(drawn)[:, :, top - first : end - first])
-        return torch.cat(strips, 2), torch.cat(motions, 1)
+        return torch.cat(strips, 2)
 
 
 def joined(*parts: Tensor, dtype: torch.dtype) -> Tensor:

@@ -33,7 +33,7 @@ def test_a_weights_file_alone_rebuilds_its_network(file: Path, small: Checkpoint
     assert (loaded.name, loaded.info, len(loaded.digest)) == ("small", {"origin": "a test"}, 12)
     window = torch.rand(1, 60, 32, 32).round()
     with torch.no_grad():
-        assert torch.equal(loaded.network()(window).images[0], small.network()(window).images[0])
+        assert torch.equal(loaded.network()(window)[0], small.network()(window)[0])
 
 
 def test_half_precision_weights_are_loaded_as_float32(small: Checkpoint, tmp_path: Path):

@@ -186,7 +186,6 @@ WRONG = [
     ("no such folder of pictures: nowhere", 2, "train --images nowhere -o run"),
     ("no pictures in there", 2, "train --images there -o run"),
     ("must be above 0", 2, "train --images there -o run --steps 0"),
-    ("--coarse not below it", 2, "train --images there -o run --coarse -1"),
 ]
 
 

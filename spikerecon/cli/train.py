@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 @click.option("--batch", type=int, default=8, show_default=True, help="Patches a step.")
 @click.option("--patch", type=int, default=96, show_default=True, help="Pixels a side of a patch.")
 @click.option("--learning-rate", type=float, default=1.2e-3, show_default=True, help="The highest.")
-@click.option(
-    "--coarse", type=int, default=0, show_default=True, help="First steps, without the finest level, which is slow."
-)
 @click.option("--width", type=float, help="Multiplier on the channels. [default: 1, or that of --weights]")
 @click.option("--weights", metavar="NAME|FILE", help="Start a new run from these instead of from nothing.")
 @click.option(
@@ -44,7 +41,6 @@ def command(
     batch: int,
     patch: int,
     learning_rate: float,
-    coarse: int,
     width: float | None,
     weights: str | None,
     perceptual: str | None,
@@ -70,15 +66,15 @@ def command(
     from spikerecon.training.losses import PerceptualLoss
     from spikerecon.training.scenes import Textures, find_pictures
 
-    if min(steps, batch, patch) < 1 or not learning_rate > 0 or coarse < 0:
-        raise UsageError("steps, batch, patch and learning rate must be above 0, and --coarse not below it")
+    if min(steps, batch, patch) < 1 or not learning_rate > 0:
+        raise UsageError("steps, batch, patch and learning rate must be above 0")
     if weights and width is not None:
         raise UsageError("--width and --weights exclude each other: weights have their width")
     try:
         config = None if width is None else StirConfig(width=width)
     except ValueError as error:
         raise UsageError(f"--width: {error}") from None
-    settings = TrainSettings(steps=steps, batch=batch, patch=patch, rate=learning_rate, seed=seed, coarse=coarse)
+    settings = TrainSettings(steps=steps, batch=batch, patch=patch, rate=learning_rate, seed=seed)
     chosen = pick_device(device)
     start = checkpoint.load(weights) if weights else None
     vgg = PerceptualLoss(perceptual) if perceptual else None
@@ -97,9 +93,7 @@ def command(
 
 
 def _show(progress: TrainProgress, quiet: bool) -> None:
-    quality = ""
-    if progress.validation_psnr is not None:
-        quality = f", validation {progress.validation_psnr:.2f} dB, motion {progress.validation_motion:.2f} px off"
+    quality = "" if progress.validation_psnr is None else f", validation {progress.validation_psnr:.2f} dB"
     say(
         f"step {progress.step}/{progress.steps}: loss {progress.loss:.4f}, "
         f"{progress.patches_per_second:.1f} patches/s, {progress.seconds_left / 60:.0f} min left{quality}",

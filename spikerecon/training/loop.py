@@ -19,15 +19,7 @@ from spikerecon.checkpoint import Checkpoint
 from spikerecon.errors import SpikeReconError, UsageError
 from spikerecon.network import STIR, StirConfig
 from spikerecon.plot import draw_curve
-from spikerecon.training.losses import (
-    COARSE_MOTION_SHARE,
-    MOTION_SHARE,
-    PERCEPTUAL_SHARE,
-    PerceptualLoss,
-    motion_error,
-    motion_loss,
-    stir_loss,
-)
+from spikerecon.training.losses import PERCEPTUAL_SHARE, PerceptualLoss, stir_loss
 from spikerecon.training.optimizer import KernelOptimizer
 from spikerecon.training.scenes import PLANES, SceneMaker, SpikeBatches, Textures
 from spikerecon.training.start import prepare_start
@@ -41,8 +33,7 @@ WEIGHTS = "weights.safetensors"
 @dataclass(frozen=True)
 class TrainSettings:
     """How to train. steps: optimiser steps in all. rate: the highest learning rate. average: decay of the averaged
-    weights. pool: see `SpikeBatches`. save_every: steps between saves (and validations). coarse: so many steps at the
-    start leave out the full-size picture, which costs most: motion is learnt 2.4 times as fast."""
+    weights. pool: see `SpikeBatches`. save_every: steps between saves (and validations)."""
 
     steps: int = 100_000
     batch: int = 8
@@ -54,13 +45,11 @@ class TrainSettings:
     pool: int = 1024
     save_every: int = 500
     seed: int = 0
-    coarse: int = 0
 
 
 @dataclass(frozen=True)
 class TrainProgress:
-    """One line of a run's log. loss: mean since the last line. validation_psnr: dB, and validation_motion: how far
-    the finest motions are off in pixels (`motion_error`), both on scenes of its own, or None."""
+    """One line of a run's log. loss: mean since the last line. validation_psnr: dB, on scenes of its own, or None."""
 
     step: int
     steps: int
@@ -69,7 +58,6 @@ class TrainProgress:
     patches_per_second: float
     seconds_left: float
     validation_psnr: float | None = None
-    validation_motion: float | None = None
 
 
 class Trainer:
@@ -120,9 +108,7 @@ class Trainer:
         self.perceptual = perceptual.to(self.device) if perceptual else None
         self.optimizer = KernelOptimizer(self.network, self.settings.rate)
         self._resume()
-        self.model: nn.Module = self.network
-        if grouped:  # while the coarse levels are trained alone, parameters lie idle
-            self.model = DistributedDataParallel(self.network, find_unused_parameters=self.settings.coarse > 0)
+        self.model: nn.Module = DistributedDataParallel(self.network) if grouped else self.network
         # Going on from a stop sees new scenes, and so does every process.
         seed = self.settings.seed + 1_000_003 * self.step + 7919 * self.process
         maker = SceneMaker(textures, self.settings.patch, self.device, seed + 1)
@@ -168,30 +154,25 @@ class Trainer:
             )
         self.seconds += elapsed
         due = self.step % settings.save_every == 0 or self.step == settings.steps
-        quality: tuple[float, float] | tuple[()] = ()
+        quality = None
         if due and self.process == 0:
             quality = self.validate()
             self.save()
         speed = len(losses) * settings.batch * self.processes / elapsed
         left = (settings.steps - self.step) * settings.batch * self.processes / speed
-        progress = TrainProgress(self.step, settings.steps, loss, self._rate(), speed, left, *quality)
+        progress = TrainProgress(self.step, settings.steps, loss, self._rate(), speed, left, quality)
         if self.process == 0:
             with (self.folder / "log.jsonl").open("a") as log:
                 log.write(json.dumps(vars(progress)) + "\n")
         return progress
 
     def _train_step(self) -> Tensor:
-        spikes, truth, motion, full_scale = self.batches.next()
+        spikes, truth, full_scale = self.batches.next()
         scale = self.network.config.rate_scale
-        finest = 2 if self.step < self.settings.coarse else 1
         with torch.autocast(self.device.type, torch.bfloat16):
-            images, motions = self.model(spikes.to(memory_format=torch.channels_last), finest)
+            images = self.model(spikes.to(memory_format=torch.channels_last))
             loss = stir_loss(images, truth / scale, full_scale / scale)
-            if finest == 1:
-                loss = loss + MOTION_SHARE * motion_loss(motions, motion)
-            else:
-                loss = loss + COARSE_MOTION_SHARE * motion_error(motions, motion)
-            if self.perceptual is not None and finest == 1:
+            if self.perceptual is not None:
                 white = full_scale[:, None, None, None]
                 seen = self.perceptual(images[0] * (scale / white), truth / white)
                 loss = loss + PERCEPTUAL_SHARE * seen
@@ -218,18 +199,15 @@ class Trainer:
         return settings.rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * self.step / settings.steps)))
 
     @torch.no_grad()
-    def validate(self) -> tuple[float, float]:
-        """Of the averaged weights on scenes kept apart: mean PSNR in dB (peak: a scene's full scale), and how far
-        their motions are off in pixels."""
-        values, distances = [], []
-        for spikes, truth, motion, full_scale in self.validation:
+    def validate(self) -> float:
+        """Mean PSNR in dB (peak: a scene's full scale) of the averaged weights on scenes kept apart."""
+        values = []
+        for spikes, truth, full_scale in self.validation:
             with torch.autocast(self.device.type, torch.bfloat16):
-                images, motions = self.average(spikes.to(memory_format=torch.channels_last))
-            rate = self.average.to_rate(images[0])
+                rate = self.average.reconstruct(spikes.to(memory_format=torch.channels_last))
             error = ((rate - truth[:, 0]) / full_scale[:, None, None]).square().mean((1, 2))
             values.append(-10 * error.log10())
-            distances.append(motion_error(motions[:1], motion))
-        return torch.cat(values).mean().item(), torch.stack(distances).mean().item()
+        return torch.cat(values).mean().item()
 
     def save(self) -> None:
         """Write the averaged weights and, with them, all that is needed to go on."""

@@ -13,53 +13,21 @@ from spikerecon.checkpoint import read_pth, read_safetensors
 from spikerecon.errors import WeightsError
 
 PERCEPTUAL_SHARE = 0.2  # lambda of equation 7
-MOTION_SHARE = 0.006
-COARSE_MOTION_SHARE = 0.01  # of `motion_error`, while the finest level is left out
 
 
 def stir_loss(images: list[Tensor], truth: Tensor, full_scale: Tensor) -> Tensor:
     """Reconstruction and multi-scale loss (equations 7, 8 and 10; without the perceptual term).
 
-    images: levels l to L, finest first, unclamped. truth: (B, 1, H, W) in the pictures' units. full_scale: (B,), the
-    brightest value a scene can have: dark scenes weigh more, by its root, or bright ones would be all that is learnt.
+    images: levels 1 to L, unclamped. truth: (B, 1, H, W) in the pictures' units. full_scale: (B,), the brightest
+    value a scene can have: dark scenes weigh more, by its root, or bright ones would be all that is learnt.
     """
     weight = full_scale.rsqrt()[:, None, None, None]
     total = truth.new_zeros(())
-    finer_levels = _shrinkage(images[-1], truth).bit_length() - 1
-    for image in images:
-        factor = _shrinkage(image, truth)
-        target = F.avg_pool2d(truth, factor)
-        share = 1.0 if factor == 1 else 1 / (factor * finer_levels)
+    for level, image in enumerate(images):
+        target = F.avg_pool2d(truth, 2**level) if level else truth
+        share = 1.0 if level == 0 else 1 / (2**level * (len(images) - 1))
         total = total + share * (weight * (image.float() - target).abs()).mean()
     return total
-
-
-def motion_error(motions: list[Tensor], truth: Tensor) -> Tensor:
-    """How far motions (of any levels) are from the true one (B, 4, H, W): mean absolute difference in its pixels.
-
-    Simulated scenes know their motion. Pictures alone do not teach it in the time a training has: a warp helps only
-    where it is right to a pixel or so.
-    """
-    return torch.stack([_motion_errors(motion, truth).abs().mean() for motion in motions]).mean()
-
-
-def motion_loss(motions: list[Tensor], truth: Tensor) -> Tensor:
-    """Mean root of how far motions are from the true one, for when they are roughly learnt.
-
-    The root asks more of what is nearly right than of what nothing shows (in the dark, on plain ground), which would
-    drown the pictures' say.
-    """
-    return torch.stack([(_motion_errors(m, truth).square() + 0.01).pow(0.25).mean() for m in motions]).mean()
-
-
-def _motion_errors(motion: Tensor, truth: Tensor) -> Tensor:
-    """Of every group of motions (B, 4 G, h, w)."""
-    factor = _shrinkage(motion, truth)
-    return factor * motion.unflatten(1, (-1, 4)) - F.avg_pool2d(truth, factor)[:, None]
-
-
-def _shrinkage(coarse: Tensor, fine: Tensor) -> int:
-    return fine.shape[-1] // coarse.shape[-1]
 
 
 class PerceptualLoss(nn.Module):

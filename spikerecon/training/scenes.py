@@ -10,7 +10,6 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +18,6 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from spikerecon.errors import UsageError
-from spikerecon.network import BLOCK_STRIDE
 from spikerecon.video import PICTURE_SUFFIXES
 
 TILE = 320  # pixels a side of a texture: holds a patch of 96 and the longest path under it
@@ -150,41 +148,6 @@ def _draw_shape(kind: int, rng: np.random.Generator) -> np.ndarray:
     return (np.clip(distance / soft + 0.5, 0, 1) * 255).astype(np.uint8)
 
 
-@dataclass
-class Track:
-    """How the layers of a batch move past the camera: shift, turn, zoom and tilt, smooth in time.
-
-    Vectors are (B, 2), x then y, the rest (B,). Lengths are in pixels and times in planes, 0 at the window's middle.
-    """
-
-    start: Tensor
-    velocity: Tensor
-    acceleration: Tensor
-    angle: Tensor
-    spin: Tensor
-    scale: Tensor  # texture pixels a patch pixel
-    zoom: Tensor
-    tilt: Tensor
-    tilting: Tensor
-    origin: Tensor  # what part of the texture the patch looks at
-
-    def homographies(self, times: Tensor) -> Tensor:
-        """(B, T, 3, 3): from patch pixels (x, y, 1), counted from the middle, to texture pixels, at times (T,)."""
-        t = times[:, None]
-        moved = self.start[:, None] + self.velocity[:, None] * t + 0.5 * self.acceleration[:, None] * t**2
-        slope = self.tilt[:, None] + self.tilting[:, None] * t
-        angle = self.angle[:, None] + self.spin[:, None] * times
-        scale = self.scale[:, None] * torch.exp(self.zoom[:, None] * times)
-        unit = torch.eye(3, device=times.device).expand(*angle.shape, 3, 3)
-        seen, turned, shifted = unit.clone(), unit.clone(), unit.clone()
-        seen[..., :2, 2], seen[..., 2, :2] = -moved, slope
-        turned[..., 0, 0] = turned[..., 1, 1] = scale * angle.cos()
-        turned[..., 1, 0] = scale * angle.sin()
-        turned[..., 0, 1] = -turned[..., 1, 0]
-        shifted[..., :2, 2] = self.origin[:, None]
-        return shifted @ turned @ seen
-
-
 class SceneMaker:
     """Renders batches of small moving scenes.
 
@@ -199,18 +162,13 @@ class SceneMaker:
         axis = torch.arange(size, device=device) - (size - 1) / 2
         x, y = torch.meshgrid(axis, axis, indexing="xy")
         self.pixels = torch.stack([x, y, torch.ones_like(x)])  # (3, S, S)
-        planes = torch.arange(PLANES) + 0.5 - MIDDLE
-        sides = torch.tensor([-BLOCK_STRIDE, BLOCK_STRIDE])  # middles of the side blocks
-        self.times = torch.cat([planes, torch.zeros(1), sides]).to(device)
+        self.times = torch.cat([torch.arange(PLANES, device=device) + 0.5 - MIDDLE, torch.zeros(1, device=device)])
 
-    def render(self, batch: int) -> tuple[Tensor, Tensor]:
-        """Light (batch, 61, S, S) in [0, 1]: that of 60 planes and, last, the truth at the window's middle; and the
-        motion (batch, 4, S, S): how far what a pixel shows there is away in the earlier block's middle and in the
-        later one's, in pixels, x, y, x, y."""
+    def render(self, batch: int) -> Tensor:
+        """Light (batch, 61, S, S) in [0, 1]: that of 60 planes and, last, the truth at the window's middle."""
         pictures, shapes = self.textures.pictures, self.textures.shapes
         background = self._toned(pictures[self._index(batch, len(pictures))][:, None].float() / 255)
-        sampled, motion = self._film(background, self._track(batch, foreground=False))
-        light = sampled[:, 0]
+        light = self._film(background, self._path(batch, foreground=False))[:, 0]
         for _ in range(2 if self._uniform(1).item() < 0.3 else 1):
             chosen = self._index(batch, len(shapes))
             shape = shapes[chosen].float() / 255
@@ -218,22 +176,19 @@ class SceneMaker:
             texture = torch.where(self.textures.own[chosen][:, None, None], shape[:, 0], texture)
             there = (self._uniform(batch) < 0.8).float()[:, None, None]
             layer = torch.stack([self._toned(texture[:, None])[:, 0], shape[:, 1] * there], 1)
-            sampled, moving = self._film(layer, self._track(batch, foreground=True), padding="zeros")
+            sampled = self._film(layer, self._path(batch, foreground=True), padding="zeros")
             light = torch.lerp(light, sampled[:, 0] / sampled[:, 1].clamp(min=1e-3), sampled[:, 1])
-            motion = torch.where(sampled[:, 1, PLANES:] > 0.5, moving, motion)
-        return light.clamp_(0, 1), motion
+        return light.clamp_(0, 1)
 
-    def _film(self, texture: Tensor, track: Track, padding: str = "reflection") -> tuple[Tensor, Tensor]:
-        """Textures (B, C, TILE, TILE) seen along their tracks, (B, C, 61, S, S), and the motion (B, 4, S, S)."""
-        instants = track.homographies(self.times)
-        seen, middle, sides = instants[:, : PLANES + 1], instants[:, PLANES, None], instants[:, PLANES + 1 :]
-        motion = self._projected(sides.inverse() @ middle) - self.pixels[:2]
-        return self._sample(texture, self._projected(seen), padding), motion.flatten(1, 2)
-
-    def _projected(self, homographies: Tensor) -> Tensor:
-        """Where (B, T, 3, 3) take the patch's pixels: (B, T, 2, S, S)."""
-        places = (homographies @ self.pixels.flatten(1)).unflatten(-1, (self.size, self.size))
-        return places[:, :, :2] / places[:, :, 2:]
+    def _film(self, texture: Tensor, path: Tensor, padding: str = "reflection") -> Tensor:
+        """Textures (B, C, TILE, TILE) seen along their paths: (B, C, 61, S, S)."""
+        batch, size = len(texture), self.size
+        if texture.shape[1] == 2:  # colour weighted by opacity, so that soft edges mix right
+            texture = torch.stack([texture[:, 0] * texture[:, 1], texture[:, 1]], 1)
+        places = path @ self.pixels.flatten(1)  # (B, 61, 3, S * S)
+        grid = (places[:, :, :2] / places[:, :, 2:] / (TILE / 2)).movedim(2, -1)
+        seen = F.grid_sample(texture, grid.reshape(batch, -1, size, 2), "bilinear", padding, align_corners=False)
+        return seen.view(batch, -1, PLANES + 1, size, size)
 
     def _uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         return torch.rand(shape, generator=self.generator, device=self.device) * (high - low) + low
@@ -249,7 +204,9 @@ class SceneMaker:
         negative = self._uniform(batch, 1, 1, 1) < 0.1
         return low + (high - low) * torch.where(negative, 1 - texture, texture)
 
-    def _track(self, batch: int, *, foreground: bool) -> Track:
+    def _path(self, batch: int, *, foreground: bool) -> Tensor:
+        """Homographies (B, 61, 3, 3) from a patch's pixels (x, y, 1) to its texture's at every instant, both counted
+        from the middle: shift, turn, zoom and tilt, smooth in time."""
         half = self.size / 2
         spread = half if foreground else half / 2
         start = self._uniform(batch, 2, low=-spread, high=spread)
@@ -268,26 +225,20 @@ class SceneMaker:
         tilting = 0.003 * self._uniform(batch, 2, low=-1, high=1) ** 3 / self.size
         angle = self._uniform(batch, high=2 * math.pi)
         origin = torch.zeros(batch, 2, device=self.device) if foreground else self._uniform(batch, 2, low=-60, high=60)
-        return Track(start, velocity, acceleration, angle, spin, scale, zoom, tilt, tilting, origin)
 
-    def _sample(self, texture: Tensor, places: Tensor, padding: str) -> Tensor:
-        """Textures (B, C, TILE, TILE) at places (B, T, 2, S, S), from their middle: (B, C, T, S, S)."""
-        batch, instants, _, height, width = places.shape
-        if texture.shape[1] == 2:  # colour weighted by opacity, so that soft edges mix right
-            texture = torch.stack([texture[:, 0] * texture[:, 1], texture[:, 1]], 1)
-        grid = (places / (TILE / 2)).movedim(2, -1).reshape(batch, instants * height, width, 2)
-        seen = F.grid_sample(texture, grid, "bilinear", padding, align_corners=False)
-        return seen.view(batch, -1, instants, height, width)
-
-
-class Batch(NamedTuple):
-    """spikes: (B, 60, S, S) of 0.0 and 1.0. truth: (B, 1, S, S) in spikes per plane. motion: (B, 4, S, S), as
-    `SceneMaker.render` gives it. full_scale: (B,), the firing rate of white."""
-
-    spikes: Tensor
-    truth: Tensor
-    motion: Tensor
-    full_scale: Tensor
+        t = self.times[:, None]
+        moved = start[:, None] + velocity[:, None] * t + 0.5 * acceleration[:, None] * t**2
+        slope = tilt[:, None] + tilting[:, None] * t
+        angles = angle[:, None] + spin[:, None] * self.times
+        scales = scale[:, None] * torch.exp(zoom[:, None] * self.times)
+        unit = torch.eye(3, device=self.device).expand(*angles.shape, 3, 3)
+        seen, turned, shifted = unit.clone(), unit.clone(), unit.clone()
+        seen[..., :2, 2], seen[..., 2, :2] = -moved, slope
+        turned[..., 0, 0] = turned[..., 1, 1] = scales * angles.cos()
+        turned[..., 1, 0] = scales * angles.sin()
+        turned[..., 0, 1] = -turned[..., 1, 0]
+        shifted[..., :2, 2] = origin[:, None]
+        return shifted @ turned @ seen
 
 
 class SpikeBatches:
@@ -301,39 +252,34 @@ class SpikeBatches:
         self.maker = maker
         self.batch = batch
         self.renew = max(1, batch // 4)
-        size, device = maker.size, maker.device
-        self.lights = torch.empty(pool, PLANES + 1, size, size, dtype=torch.uint8, device=device)
-        self.motions = torch.empty(pool, 4, size, size, dtype=torch.float16, device=device)
+        self.pool = torch.empty(pool, PLANES + 1, maker.size, maker.size, dtype=torch.uint8, device=maker.device)
         self.filled = 0
         self.oldest = 0
 
     def _render(self) -> None:
-        light, motion = self.maker.render(self.renew)
-        pool = len(self.lights)
-        places = (torch.arange(self.renew, device=self.maker.device) + self.oldest) % pool
-        self.lights[places] = (light * 255).round().to(torch.uint8)
-        self.motions[places] = motion.to(torch.float16)
-        self.oldest = (self.oldest + self.renew) % pool
-        self.filled = min(self.filled + self.renew, pool)
+        light = self.maker.render(self.renew)
+        places = (torch.arange(self.renew, device=self.maker.device) + self.oldest) % len(self.pool)
+        self.pool[places] = (light * 255).round().to(torch.uint8)
+        self.oldest = (self.oldest + self.renew) % len(self.pool)
+        self.filled = min(self.filled + self.renew, len(self.pool))
 
-    def next(self) -> Batch:
-        while self.filled < min(4 * self.batch, len(self.lights)):
+    def next(self) -> tuple[Tensor, Tensor, Tensor]:
+        """spikes (B, 60, S, S) of 0.0 and 1.0, truth (B, 1, S, S) in spikes per plane, full-scale rates (B,)."""
+        while self.filled < min(4 * self.batch, len(self.pool)):
             self._render()
         self._render()
         maker = self.maker
-        chosen = maker._index(self.batch, self.filled)
-        light, motion = self.lights[chosen], self.motions[chosen].float()
+        light = self.pool[maker._index(self.batch, self.filled)]
         flips = maker._uniform(3).tolist()
         if flips[0] < 0.5:
-            light, motion = light.flip(-1), motion.flip(-1) * motion.new_tensor([-1, 1, -1, 1])[:, None, None]
+            light = light.flip(-1)
         if flips[1] < 0.5:
-            light, motion = light.transpose(-1, -2), motion.transpose(-1, -2)[:, [1, 0, 3, 2]]
+            light = light.transpose(-1, -2)
         if flips[2] < 0.5:
             light = torch.cat([light[:, :PLANES].flip(1), light[:, PLANES:]], 1)
-            motion = motion[:, [2, 3, 0, 1]]
         full = torch.exp(maker._uniform(self.batch, low=math.log(0.03), high=math.log(0.9)))
         rates = light.float() * (full / 255)[:, None, None, None]
-        return Batch(self._expose(rates[:, :PLANES]), rates[:, PLANES:], motion, full)
+        return self._expose(rates[:, :PLANES]), rates[:, PLANES:], full
 
     def _expose(self, rates: Tensor) -> Tensor:
         """Integrate and fire with a random phase; half of the patches through a sensor with flaws."""

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from spikerecon.network import EXPLICIT_TRIMS, STIR
-from spikerecon.training.optimizer import motion_scales
 
 
 def prepare_start(network: STIR) -> None:
@@ -23,8 +22,6 @@ def prepare_start(network: STIR) -> None:
             predict = cast(nn.Conv2d, decoder.predict)
             predict.weight[:4] *= 0.1
             cast(Tensor, predict.bias)[:4] = 0
-        for kernel, scale in motion_scales(network):
-            kernel *= scale
         for decoder in (*network.middle, bottom):
             _double(cast(nn.ConvTranspose2d, decoder.up_motion))
         if bottom.groups > 1:
