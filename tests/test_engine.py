@@ -233,16 +233,16 @@ def test_cuda_agrees_with_the_cpu(fan):
 def test_all_is_worked_out_on_the_device_of_the_planes(method, shapes_only):
     rows = torch.empty(2, 60, 38, 5, dtype=torch.uint8, device=shapes_only)
     planes = pad(unpack_bits(rows, 40).float(), 16)
-    if method == "tfstp":
-        state = Tfstp().begin(48, 48, planes.device)
+    made = make_method(method)
+    if isinstance(made, Tfstp):
+        state = made.begin(48, 48, planes.device)
         state.feed(planes[0])
         rates = state.rate()[None].expand(2, -1, -1)
-    elif method == "stir":
-        network = Stir(STIR().to(shapes_only))
-        rates = network.decode(*(network.encode(planes[:, start : start + 20]) for start in (0, 20, 40)))
     else:
-        classical = {"tfp": Tfp, "tfi": Tfi}[method](60)
-        rates = classical.decode(classical.encode(planes))
+        if made.network is not None:
+            made.network.to(shapes_only)
+        starts = [offset - made.offsets[0] for offset in made.offsets]
+        rates = made.decode(*(made.encode(planes[:, start : start + made.block_planes]) for start in starts))
     rates = crop(rates, 38, 40)
     assert rates.device.type == "meta"
     assert rates.shape == (2, 38, 40)
