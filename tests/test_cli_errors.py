@@ -283,6 +283,29 @@ def test_an_interrupt_leaves_nothing(
     assert contents(Path()) == {}
 
 
+def test_a_second_sigterm_lets_the_cleaning_up_end(
+    spikerecon: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_file: Path
+):
+    """As torchrun sends it to a training process that a scheduler has told already."""
+    plain, cleaned_up = Reconstructor.frames, []
+
+    def terminated(*arguments: Any, **options: Any) -> Iterator[Any]:
+        try:
+            yield next(plain(*arguments, **options))
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+            cleaned_up.append(True)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Reconstructor, "frames", terminated)
+    result = spikerecon("convert", small_file, "-o", "out.mp4", *SMALL, "--method", "tfp", "-q", status=143)
+    assert (result.stderr, cleaned_up) == ("terminated\n", [True])
+    assert contents(tmp_path) == {}
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are another thing there")
 @pytest.mark.parametrize(("number", "status", "said"), [("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "terminated")])
 def test_a_signal_leaves_nothing(tmp_path: Path, small_file: Path, number: str, status: int, said: str):

@@ -80,6 +80,7 @@ def _warnings_as_lines() -> Iterator[None]:
 @contextmanager
 def _ends_when_terminated() -> Iterator[None]:
     def end(*_: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # launchers say it twice: what is being saved is not to be cut
         raise _Terminated
 
     if threading.current_thread() is not threading.main_thread():  # signals are not for other threads to catch
