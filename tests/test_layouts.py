@@ -463,6 +463,53 @@ def test_a_growing_raw_capture_with_a_gap(tmp_path: Path, raw: bytes, rows: np.n
     writer.join()
 
 
+def test_a_growing_spikelink_folder_waits_for_a_late_block(tmp_path: Path):
+    """The four channels are written side by side: their blocks come, and end, in any order."""
+    rows = noise(64, 48, 300)
+    blocks = [rows[first : first + 60, ::-1].tobytes() for first in range(0, 300, 60)]
+    folder = tmp_path / "capture"
+    for channel in range(4):
+        (folder / str(channel)).mkdir(parents=True)
+
+    def put(number: int, part: slice = slice(None)) -> None:
+        (folder / str(number % 4) / f"{number}.dat").write_bytes(blocks[number][part])
+
+    put(0, slice(70 * 48))  # it is still being written
+    put(2)
+
+    def write() -> None:
+        for number in (4, 0, 3, 1):
+            time.sleep(0.2)
+            put(number)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    with open_recording(folder, layout="packed", size=(64, 48), follow=1.0) as recording:
+        assert recording.planes is None
+        assert (recording.read(0, 60) == rows[:60]).all()
+        assert (recording.read(40, 300) == rows[40:]).all()
+    writer.join()
+    assert recording.notes == []
+
+
+def test_a_growing_spikelink_folder_without_a_block(tmp_path: Path):
+    rows = noise(64, 48, 240)
+    for number in (0, 1, 3):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / f"{number}.dat").write_bytes(rows[60 * number : 60 * number + 60, ::-1].tobytes())
+    other = tmp_path / "0" / "4.dat"
+    writer = threading.Timer(0.3, lambda: other.write_bytes(bytes(60 * 384)))
+    writer.start()
+    with pytest.warns(RecordingWarning, match="missing block 2: its planes are left dark"):
+        with open_recording(tmp_path, size=(64, 48), layout="packed", follow=0.6) as recording:
+            assert (recording.read(0, 60) == rows[:60]).all()
+            assert recording.planes is None
+            found = recording.read(60, 300)
+    writer.join()
+    assert len(recording.notes) == 1
+    assert (found[:60] == rows[60:120]).all() and not found[60:120].any() and (found[120:180] == rows[180:]).all()
+
+
 def test_npz_cannot_be_followed(tmp_path: Path):
     np.savez(tmp_path / "r.npz", a=np.zeros((60, 8, 8), np.uint8))
     with pytest.raises(UsageError, match="cannot be followed"):

@@ -242,8 +242,10 @@ def _open_store(
 ) -> Recording:
     if follow is not None:  # a file that has stopped growing is like any other
         enough = TELLING_BYTES if size is None else MIN_PLANES * (size[0] + 16) * size[1] // 8
+        store.growing = True
         if not wait_for_growth(store, lambda: store.size >= enough, follow, store.refresh):
-            follow = None
+            follow, store.growing = None, False
+            store.refresh()
     if store.size == 0:
         raise RecordingError(f"{store.name}: is empty")
     name, why, doubt = layout, "", ""

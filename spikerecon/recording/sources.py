@@ -91,6 +91,7 @@ class FollowedSource(Source):
         super().__init__()
         self._source, self._patience = source, patience
         self.notes = source.notes
+        self._told = list(getattr(source.store, "notes", ()))
 
     def read(self, start: int, stop: int) -> Bytes:
         if self.planes is None:
@@ -98,6 +99,9 @@ class FollowedSource(Source):
                 self._source.store, lambda: self._source.planes >= stop, self._patience, self._source.refresh
             )
             if not there:
+                self._source.store.growing = False
+                self._source.refresh()
+                self.notes += [note for note in getattr(self._source.store, "notes", ()) if note not in self._told]
                 self.planes, self.leftover_bytes = self._source.planes, self._source.leftover_bytes
         return self._source.read(start, stop)
 
@@ -109,10 +113,10 @@ def wait_for_growth(store: Store, enough: Callable[[], bool], patience: float, r
     """Whether there was enough before the store stopped growing for `patience` seconds."""
     grew = time.monotonic()
     while not enough():
-        size = store.size
+        written = store.written
         refresh()
         now = time.monotonic()
-        if store.size > size:
+        if store.written > written:
             grew = now
         elif now - grew >= patience:
             return False

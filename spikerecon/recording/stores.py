@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable
 from io import FileIO
-from itertools import accumulate
+from itertools import accumulate, count
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -17,10 +17,16 @@ from spikerecon.recording.layouts import Bytes
 
 
 class Store(Protocol):
-    """Bytes that can be read anywhere. `size` is what was there at the last `refresh`."""
+    """Bytes that can be read anywhere.
+
+    `size` is what could be read at the last `refresh`, `written` what was there at all. `growing` is to be set while
+    more is written.
+    """
 
     name: str
     size: int
+    written: int
+    growing: bool
 
     def refresh(self) -> None:
         """Looks again how much is there."""
@@ -38,13 +44,15 @@ class FileStore:
     and a file cut off under a mapping kills the process.
     """
 
+    growing = False
+
     def __init__(self, path: Path) -> None:
         self.name = str(path)
         self._file = opened(path)
         self.refresh()
 
     def refresh(self) -> None:
-        self.size = os.fstat(self._file.fileno()).st_size
+        self.size = self.written = os.fstat(self._file.fileno()).st_size
 
     def read(self, start: int, stop: int) -> Bytes:
         found = np.empty(stop - start, np.uint8)
@@ -65,9 +73,14 @@ class FolderStore:
     """A SpikeLink folder, `<dir>/{0..3}/<n>.dat`: blocks of planes in the order of n over all four folders.
 
     Missing blocks (numbers left out) read as zeros, as many as most blocks have bytes, so that what comes later keeps
-    its time. `notes` name them. Raises RecordingError where there are no blocks, where two have the same number, and
-    where more are missing than there are.
+    its time. `notes` name them. While the folder is `growing`, what comes behind a block that may still come or grow
+    is not there yet: its place is not sure.
+
+    Raises RecordingError where there are no blocks, where two have the same number, and where more are missing than
+    there are.
     """
+
+    growing = False
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
@@ -91,12 +104,15 @@ class FolderStore:
             raise RecordingError(f"{error.filename}: cannot be read: {error.strerror}") from error
         counts = Counter(sizes.values())
         usual = max(counts, key=lambda size: (counts[size], size))
-        if missing:
+        self.written = sum(sizes.values())
+        if missing and not self.growing:
             names = ", ".join(spans(n for n in range(numbers[0], numbers[-1]) if n not in found))
             self.notes.append(f"missing block {names}: its planes are left dark, {usual} bytes a block")
         self.blocks = [(found.get(n), sizes.get(n, usual)) for n in range(numbers[0], numbers[-1] + 1)]
+        if self.growing:
+            self.blocks = self.blocks[: _sure(found)]
         self.about = f"a SpikeLink folder of {len(numbers)} blocks, {numbers[0]} to {numbers[-1]}"
-        for number, (_, size) in zip(range(numbers[0], numbers[-1]), self.blocks, strict=False):
+        for number, (_, size) in enumerate(self.blocks[:-1], numbers[0]):
             if size % self._unit:  # of the last block it is no wonder
                 self.notes.append(
                     f"block {number} ends within a plane: its last {size % self._unit} bytes are left out"
@@ -137,6 +153,16 @@ class FolderStore:
         if self._open is not None:
             self._open[1].close()
             self._open = None
+
+
+def _sure(found: dict[int, Path]) -> int:
+    """How many blocks of a growing folder have a place: up to one that is missing, or the last of its channel so far.
+
+    A channel that has begun another block has ended the one before.
+    """
+    missing = next(number for number in count(min(found)) if number not in found)
+    latest = {found[number].parent: number for number in sorted(found)}
+    return min(missing, min(latest.values()) + 1) - min(found)
 
 
 def _numbered(path: Path) -> dict[int, Path]:
