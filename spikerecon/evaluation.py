@@ -111,7 +111,7 @@ def load_sequences(path: str | os.PathLike[str]) -> list[TrueSequence]:
         if len(sequence.centers) != len(sequence.truth) or not sequence.centers:
             raise RecordingError(f"{path}: {sequence.name} needs one true picture for each centre")
         for file in (sequence.path, *sequence.truth):
-            if not file.is_file():
+            if not file.exists():
                 raise RecordingError(f"{file}: no such file; {path} names it")
         found.append(sequence)
     if not found:

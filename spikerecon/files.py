@@ -20,6 +20,29 @@ def check_free(path: Path, overwrite: bool = False) -> None:
         raise OutputError(f"{path}: exists already; give -y to replace it")
 
 
+def check_folder(folder: Path) -> None:
+    """Raises OutputError where `folder` is none, or one that cannot be written in."""
+    if not folder.exists():
+        raise OutputError(f"{folder}: this folder does not exist; make it first")
+    if not folder.is_dir():
+        raise OutputError(f"{folder}: is not a folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"{folder}: no permission to write in this folder")
+
+
+def check_file(path: Path, overwrite: bool = False, *, source: str | Path | None = None) -> None:
+    """Finds out before any work whether a file can be written.
+
+    Raises OutputError where it cannot, and where `path` is the `source` of it.
+    """
+    check_folder(path.parent)
+    if source is not None and path.exists() and Path(source).exists() and path.samefile(source):
+        raise OutputError(f"{path}: is what is to be read; give another name")
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder; give another name")
+    check_free(path, overwrite)
+
+
 @contextmanager
 def appearing(path: Path) -> Iterator[Path]:
     """A name to write a file or folder under, which gets the name `path` at the end of the `with` statement.

@@ -25,7 +25,7 @@ import numpy as np
 from PIL import Image
 
 from spikerecon.errors import OutputError, RecordingError, UsageError
-from spikerecon.files import appearing, as_output_error, check_free, temporary_name
+from spikerecon.files import appearing, as_output_error, check_file, check_folder, check_free, temporary_name
 from spikerecon.pipeline import WriteBehind
 
 
@@ -109,7 +109,7 @@ def check_output(
     if container is None:
         _check_sequence(target, whole_folder=Path(path) != target, may_be_there=overwrite or resume)
     else:
-        _check_file(target, overwrite)
+        check_file(target, overwrite)
         _ffmpeg_executable()
     first = _pictures_there(target) if resume else 0
     return Output(target, container, rate, codec, crf, bit_depth, notes, first)
@@ -168,27 +168,11 @@ def _playback_rate(path: str | Path, container: _Container | None, fps: float) -
     return actual, (f"{note} instead of {fps:g}",)
 
 
-def _check_folder(folder: Path) -> None:
-    if not folder.exists():
-        raise OutputError(f"{folder}: this folder does not exist; make it first")
-    if not folder.is_dir():
-        raise OutputError(f"{folder}: is not a folder")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputError(f"{folder}: no permission to write in this folder")
-
-
-def _check_file(path: Path, overwrite: bool) -> None:
-    _check_folder(path.parent)
-    if path.is_dir():
-        raise OutputError(f"{path}: is a folder; give another name")
-    check_free(path, overwrite)
-
-
 def _check_sequence(pattern: Path, whole_folder: bool, may_be_there: bool) -> None:
     folder = pattern.parent
     if not folder.exists():
-        return _check_folder(folder.parent)  # the folder itself is made with the first picture
-    _check_folder(folder)
+        return check_folder(folder.parent)  # the folder itself is made with the first picture
+    check_folder(folder)
     if may_be_there:
         return None
     if whole_folder and any(folder.iterdir()):
@@ -445,7 +429,7 @@ def check_png(path: str | Path, *, overwrite: bool = False) -> None:
     """Find out before any work whether `write_png` can write to `path`; raises what it would raise."""
     if Path(path).suffix.lower() != ".png":
         raise UsageError(f"{path}: a single picture is written as .png")
-    _check_file(Path(path), overwrite)
+    check_file(Path(path), overwrite)
 
 
 def _save_png(path: Path, image: np.ndarray) -> None:
@@ -533,9 +517,16 @@ def read_pictures(path: str | Path, colour: bool = False) -> Iterator[np.ndarray
     for file in files:
         try:
             with Image.open(file) as image:
-                yield np.asarray(image.convert("RGB" if colour else "L"))
+                yield np.asarray(eight_bit(image, "RGB" if colour else "L"))
         except OSError as error:
             raise RecordingError(f"{file}: cannot be read as a picture: {error}") from None
+
+
+def eight_bit(image: Image.Image, mode: str) -> Image.Image:
+    """An image as `mode`, 8 bit a channel. Pillow would cut grey of 16 bit off at 255."""
+    if image.mode.startswith("I"):
+        image = Image.fromarray(np.rint(np.asarray(image) / 257).clip(0, 255).astype(np.uint8))
+    return image.convert(mode)
 
 
 class _Ffmpeg:

@@ -21,7 +21,7 @@ from spikerecon.comparison import HEADING
 from spikerecon.metrics import MODELLED
 from spikerecon.recording import open_recording
 from spikerecon.simulate import make_scene, truth
-from spikerecon.video import read_video
+from spikerecon.video import eight_bit, read_video
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "shared" / "official_checkpoint"
 COMMANDS = ["convert", "frames", "bench", "info", "repack", "simulate", "evaluate", "train", "weights"]
@@ -245,6 +245,21 @@ def test_the_same_seed_gives_the_same_bytes(spikerecon: Command):
     assert a != c
 
 
+def test_pictures_of_16_bit_keep_their_brightness(spikerecon: Command, small_file: Path):
+    found = {}
+    for depth in (8, 16):
+        words = ("--method", "tfp", "--step", 10, "--bit-depth", depth, "-q")
+        spikerecon("convert", small_file, "-o", f"deep{depth}", *SMALL, *words)
+        spikerecon("simulate", f"deep{depth}", "-o", f"{depth}.dat", "-q")
+        with open_recording(f"{depth}.dat", size=(64, 48)) as recording:
+            found[depth] = np.unpackbits(recording.read(0, 80)).mean()
+    assert found[16] == pytest.approx(found[8], rel=0.02)
+    for depth in (8, 16):
+        with Image.open(f"deep{depth}/000000.png") as image:
+            found[depth] = np.asarray(eight_bit(image, "RGB"), float)
+    assert np.abs(found[16] - found[8]).max() <= 1
+
+
 @pytest.mark.parametrize("source", ["video.mkv", "pictures"])
 def test_simulating_from_pictures(spikerecon: Command, small_file: Path, source: str):
     words = ("--codec", "ffv1") if source == "video.mkv" else ()
@@ -255,6 +270,13 @@ def test_simulating_from_pictures(spikerecon: Command, small_file: Path, source:
     light = list(read_video("video.mkv"))[2] if words else grey("pictures/000002.png")  # at plane 40
     spikerecon("frames", "again.dat", *SMALL, "--center", 40, "-o", "seen.png", "--method", "tfp", "--window", 40)
     assert np.corrcoef(grey("seen.png").ravel(), light.ravel())[0, 1] > 0.8
+
+
+def test_truth_of_a_folder_is_evaluated(spikerecon: Command):
+    words = ("--planes", 61, "--truth", "truth", "--layout", "spikelink", "-q")
+    spikerecon("simulate", "pan", *SMALL, "-o", "capture", *words)
+    result = spikerecon("evaluate", "truth/sequences.json", "--method", "tfp", "-q")
+    assert "capture" in result.stdout
 
 
 def test_truth_is_what_evaluate_needs(spikerecon: Command):

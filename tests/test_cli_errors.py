@@ -45,6 +45,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_file: Path, fa
         Path(name).mkdir()
     Path("full/000000.png").touch()
     Path("sub/small.dat").write_bytes(data)
+    Path("sub/true_000030.png").write_text("keep me")
     Path("taken.mp4").write_text("keep me")
     Path("taken.png").write_text("keep me")
     Path("taken.dat").write_text("keep me")
@@ -173,12 +174,20 @@ WRONG = [
     ("too few to time", 2, "bench small.dat --size 64x48 --method tfp --step 40"),
     ("no.json: is no list of sequences", 1, "evaluate no.json --method tfp"),
     ("gone.json: entry 0 is no sequence", 1, "evaluate gone.json --method tfp"),
+    ("taken.dat: exists already; give -y", 1, "evaluate gone.json --method tfp --json taken.dat"),
+    ("gone.json: is what is to be read", 1, "evaluate gone.json --method tfp --json gone.json -y"),
+    ("nowhere: this folder does not exist", 1, "evaluate gone.json --method tfp --json nowhere/scores.json"),
+    ("nowhere: this folder does not exist", 1, "bench --json nowhere/bench.json"),
+    ("taken.dat: exists already; give -y", 1, "bench --json taken.dat"),
+    ("small.dat: is what is to be read", 1, "bench small.dat --json small.dat -y"),
     ("neither a built-in scene (fan, pan) nor a video", 1, "simulate volcano -o out.dat"),
     ("the built-in fan is grey: in colour there is pan", 2, "simulate fan -o out.dat --bayer bggr"),
     ("noise.dat: cannot be read as video", 1, "simulate noise.dat -o out.dat"),
     ("there: holds no pictures", 1, "simulate there -o out.dat"),
     ("taken.dat: exists already; give -y", 1, "simulate fan -o taken.dat"),
-    ("nowhere/out.dat: cannot be written", 1, "simulate fan --size 64x48 -o nowhere/out.dat --truth true"),
+    ("nowhere: this folder does not exist", 1, "simulate fan --size 64x48 -o nowhere/out.dat --truth true"),
+    ("taken.mp4: is what is to be read", 1, "simulate taken.mp4 -o taken.mp4 -y"),
+    ("true_000030.png: exists already", 1, "simulate fan --size 64x48 -o true.dat --planes 60 --truth sub"),
     ("taken.mp4: is not a folder", 1, "simulate fan --size 64x48 -o out.dat --truth taken.mp4"),
     ("planes 0 to 50 are 50, fewer than", 2, "simulate fan --size 64x48 -o out.dat --planes 50 --truth true"),
     ("cannot simulate 0 planes", 2, "simulate fan --size 64x48 -o out.dat --planes 0"),

@@ -6,13 +6,14 @@ from dataclasses import asdict
 
 import click
 
-from spikerecon.cli.console import say, table, write_json
+from spikerecon.cli.console import check_json, say, table, write_json
 from spikerecon.cli.options import (
     InputOptions,
     MethodOptions,
     input_options,
     json_file_option,
     method_options,
+    overwrite_option,
     quiet_option,
     step_option,
 )
@@ -31,6 +32,7 @@ from spikerecon.errors import UsageError
 @method_options
 @step_option
 @json_file_option
+@overwrite_option
 @quiet_option
 def command(
     path: str | None,
@@ -40,6 +42,7 @@ def command(
     run: MethodOptions,
     step: int,
     json_file: str | None,
+    overwrite: bool,
     quiet: bool,
 ) -> None:
     """Measure how fast it is here; without INPUT, on a built-in scene of 400x250.
@@ -54,6 +57,7 @@ def command(
 
     if (frames is not None and frames < 1) or step < 1:
         raise UsageError("--frames and --step are whole numbers from 1 on")
+    check_json(json_file, overwrite, source=path)
     with source.cropped(film("fan", planes=60)) if path is None else source.open(path) as recording:
         if recording.planes is None:
             raise UsageError("a stream can be read once only: bench takes a file")

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from spikerecon.files import as_output_error
+from spikerecon.files import appearing, check_file
 
 LINE_EVERY = 10.0  # seconds between progress lines where there is no terminal
 
@@ -106,17 +106,23 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         click.echo("  ".join(cells).rstrip())
 
 
-def write_json(value: Any, file: str) -> None:
-    """Indented JSON to a file, or to stdout for `-`; infinite numbers, which JSON has not, are null.
+def check_json(file: str | None, overwrite: bool, source: str | None) -> None:
+    """Find out before any work whether `write_json` can write there, and may. Raises OutputError."""
+    if file not in (None, "-"):
+        check_file(Path(file), overwrite, source=source)
 
-    Raises OutputError.
+
+def write_json(value: Any, file: str) -> None:
+    """Indented JSON to a file (replaced; see `files.check_file`), or to stdout for `-`. Raises OutputError.
+
+    Infinite numbers, which JSON has not, are null.
     """
     text = json.dumps(_finite(value), indent=2, allow_nan=False)
     if file == "-":
         click.echo(text)
         return
-    with as_output_error(Path(file)):
-        Path(file).write_text(text + "\n")
+    with appearing(Path(file)) as unfinished:
+        unfinished.write_text(text + "\n")
 
 
 def _finite(value: Any) -> Any:

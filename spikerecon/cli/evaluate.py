@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from spikerecon.cli.console import say, table, write_json
+from spikerecon.cli.console import check_json, say, table, write_json
 from spikerecon.cli.options import MethodOptions, json_file_option, method_options, overwrite_option, quiet_option
 
 MEASURES = ("lpips", "niqe", "brisque")  # written out: --help needs no numpy
@@ -43,6 +43,7 @@ def command(
     """
     from spikerecon import evaluation, video
 
+    check_json(json_file, overwrite, source=sequences)
     listed = evaluation.load_sequences(sequences)
     if sheet:
         video.check_png(sheet, overwrite=overwrite)

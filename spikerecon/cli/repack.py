@@ -10,7 +10,8 @@ import click
 
 from spikerecon.cli.console import progress, say
 from spikerecon.cli.options import InputOptions, input_options, overwrite_option, quiet_option
-from spikerecon.errors import OutputError, UsageError
+from spikerecon.errors import UsageError
+from spikerecon.files import check_file
 
 if TYPE_CHECKING:
     from spikerecon.recording import Bytes, Recording
@@ -37,8 +38,7 @@ def command(path: str, output: str, source: InputOptions, overwrite: bool, quiet
     from spikerecon.recording import MIN_PLANES, write_packed
 
     start, end = source.span()
-    if path != "-" and Path(output).exists() and Path(path).exists() and Path(output).samefile(path):
-        raise OutputError(f"{output}: is the recording to read; give another name")
+    check_file(Path(output), overwrite, source=None if path == "-" else path)
     with source.open(path) as recording:
         planes = recording.planes
         if planes is not None:

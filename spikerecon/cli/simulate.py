@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,8 +11,8 @@ import click
 
 from spikerecon.cli.console import say, write_json
 from spikerecon.cli.options import BAYER_PATTERNS, LAYOUTS, overwrite_option, quiet_option
-from spikerecon.errors import OutputError, RecordingError, UsageError
-from spikerecon.files import check_free
+from spikerecon.errors import RecordingError, UsageError
+from spikerecon.files import check_file
 
 if TYPE_CHECKING:
     from spikerecon.simulate import Scene
@@ -76,8 +77,10 @@ def command(
     """
     from spikerecon import windows
     from spikerecon.recording import write_recording
-    from spikerecon.simulate import SCENES, SensorNoise, simulate
+    from spikerecon.simulate import SCENES, SensorNoise, sequence_entry, simulate
 
+    if layout != "spikelink":
+        check_file(Path(output), overwrite, source=None if source in SCENES else source)
     if size is None and layout == "raw1000" and source in SCENES:
         size = "1000x1000"
     scene, planes = _scene(source, size, planes, start, planes_per_frame, seed, colour=bayer is not None)
@@ -87,11 +90,14 @@ def command(
     )
     if truth is not None:
         centers = windows.centers(planes, step=truth_step)
-        _check_truth(Path(truth), overwrite)
+        entry = sequence_entry(
+            output, scene, centers, planes=planes, full_scale_rate=full_scale_rate, noise=sensor, bayer=bayer
+        )
+        entry |= {"layout": layout, "file": os.path.relpath(output, truth)}
+        _check_truth(Path(truth), entry["truth"], overwrite)
     written = write_recording(output, chunks, scene.width, layout=layout, overwrite=overwrite)
     if truth is not None:
-        described = {"planes": planes, "full_scale_rate": full_scale_rate, "noise": sensor, "bayer": bayer}
-        _write_truth(Path(truth), Path(output), layout, scene, centers, start, described, overwrite)
+        _write_truth(Path(truth), entry, scene, start, overwrite)
     say(f"{output}: {scene.width}x{scene.height}, {written} planes", quiet)
 
 
@@ -120,33 +126,20 @@ def _scene(
     return video, planes
 
 
-def _check_truth(folder: Path, overwrite: bool) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder}: is not a folder; give another name for the true pictures")
-    check_free(folder / "sequences.json", overwrite)
+def _check_truth(folder: Path, names: list[str], overwrite: bool) -> None:
+    """Find out before filming whether the true pictures, and what describes them, can be written."""
+    if folder.exists():
+        for name in ("sequences.json", *names):
+            check_file(folder / name, overwrite)
 
 
-def _write_truth(
-    folder: Path,
-    recording: Path,
-    layout: str,
-    scene: Scene,
-    centers: range,
-    start: int,
-    described: dict[str, Any],
-    overwrite: bool,
-) -> None:
-    """True pictures and what `evaluate` needs to know; the recording is named relative to the folder."""
-    import os
-
-    from spikerecon.simulate import sequence_entry, truth
+def _write_truth(folder: Path, entry: dict[str, Any], scene: Scene, start: int, overwrite: bool) -> None:
+    """True pictures, and the entry that `evaluate` needs; it names the recording relative to the folder."""
+    from spikerecon.simulate import truth
     from spikerecon.video import to_uint, write_png
 
     folder.mkdir(parents=True, exist_ok=True)
-    entry = sequence_entry(recording, scene, centers, **described)
-    entry["layout"] = layout
-    entry["file"] = os.path.relpath(recording, folder)
-    for center, name in zip(centers, entry["truth"], strict=True):
-        picture = to_uint(truth(scene, start + center), bit_depth=8 if described["bayer"] else 16)
+    for center, name in zip(entry["centers"], entry["truth"], strict=True):
+        picture = to_uint(truth(scene, start + center), bit_depth=8 if entry.get("bayer") else 16)
         write_png(folder / name, picture, overwrite=overwrite)
     write_json([entry], str(folder / "sequences.json"))

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from spikerecon.errors import UsageError
-from spikerecon.video import PICTURE_SUFFIXES
+from spikerecon.video import PICTURE_SUFFIXES, eight_bit
 
 TILE = 320  # pixels a side of a texture: holds a patch of 96 and the longest path under it
 PLANES = 60
@@ -67,7 +67,7 @@ class Textures:
                 shapes.append(_cutout_tile(image.convert("LA"), rng))
                 own.append(True)
                 continue
-            grey = image.convert("L")
+            grey = eight_bit(image, "L")
             for _ in range(1 + (min(grey.size) >= 640) * 2):
                 pictures.append(_picture_tile(grey, rng))
         if not pictures:
