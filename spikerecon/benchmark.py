@@ -106,7 +106,7 @@ def run(
         method=engine.method.name,
         device=str(engine.device),
         processor=_processor(engine),
-        precision=engine.precision if network is not None else "float32",
+        precision=engine.arithmetic,
         batch_size=engine.batch_for(recording),
         width=recording.width,
         height=recording.height,

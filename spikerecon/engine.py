@@ -102,10 +102,10 @@ class Reconstructor:
         self.seconds = dict.fromkeys(STAGES, 0.0)
         if self.method.network is not None:
             self.method.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        precision = self.precision if self.method.network is not None else "float32"
+        self.arithmetic = self.precision if self.method.network is not None else "float32"
         merged = f", {merge} planes merged into one" if merge > 1 else ""
         merged += f", in colour ({bayer})" if bayer else ""
-        self.about = f"{self.method.name}: {self.method.about}{merged}, on {self.device} in {precision}"
+        self.about = f"{self.method.name}: {self.method.about}{merged}, on {self.device} in {self.arithmetic}"
 
     def centers(self, recording: Recording, *, start: int = 0, end: int | None = None, step: int = 20) -> range:
         """Centres of all windows between planes `start` and `end`, `step` apart; the first is start + 30.

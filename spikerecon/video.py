@@ -74,6 +74,10 @@ class Output:
     def fps(self) -> float:
         return float(self.rate)
 
+    def name(self, number: int) -> Path:
+        """The file of a picture of a sequence."""
+        return self.path.with_name(self.path.name % number)
+
 
 def check_output(
     path: str | Path,

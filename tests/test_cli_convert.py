@@ -282,8 +282,45 @@ def test_pictures_go_on_where_they_were_interrupted(spikerecon: Command, small_f
     assert contents(Path("part")) == whole
     assert [(Path("part") / name).stat().st_mtime_ns for name in list(whole)[:2]] == before
     assert "all pictures are there" in spikerecon("convert", small_file, "-o", "part", *words, "--resume").stderr
+    assert (
+        "these options make 1 pictures"
+        in spikerecon("convert", small_file, "-o", "part", *words, "--step", 90, "--resume", status=1).stderr
+    )
+    (Path("part") / list(whole)[-1]).unlink()
+    for more in (("--gain", 7), ("--bit-depth", 16), ("--crop", "0,0,32,32"), ("--method", "tfi"), ("--start", 9)):
+        result = spikerecon("convert", small_file, "-o", "part", *words, *more, "--resume", status=1)
+        assert "is not what these options make of plane" in result.stderr
     for output, more, said in (
         ("a.mp4", (), "error: a.mp4: a video is written at once: only PNG pictures can be gone on with\n"),
         ("part", ("-y",), "error: part: going on with pictures and replacing them exclude each other\n"),
     ):
         assert spikerecon("convert", small_file, "-o", output, *words, "--resume", *more, status=2).stderr == said
+
+
+def test_a_stream_that_ends_before_its_end_is_told(spikerecon: Command, small_file: Path):
+    data = small_file.read_bytes()
+    words = ("-", *SMALL, "--end", 5000)
+    result = spikerecon("convert", words[0], "-o", "out", *words[1:], "--method", "tfp", "--json", input=data)
+    assert "warning: standard input: ended at plane 100, before --end 5000" in result.stderr
+    assert json.loads(result.stdout)["precision"] == "float32"  # TFP has no network
+    assert len(contents(Path("out"))) == json.loads(result.stdout)["frames"] > 1
+    result = spikerecon("repack", words[0], "-o", "out.dat", *words[1:], input=data)
+    assert "warning: standard input: ended at plane 100, before --end 5000" in result.stderr
+    assert Path("out.dat").read_bytes() == data
+
+
+def test_folders_keep_the_dots_of_their_names(spikerecon: Command):
+    for name in ("2026.01", "2026.02"):
+        spikerecon("simulate", "fan", *SMALL, "-o", name, "--layout", "spikelink", "--planes", 60, "-q")
+    spikerecon("convert", "2026.01", "2026.02", "-o", "{name}.mp4", *SMALL, "--method", "tfp", "-q")
+    spikerecon("frames", "2026.01", "--center", 30, *SMALL, "--method", "tfp", "-q")
+    spikerecon("simulate", "fan", *SMALL, "-o", "flat.dat", "--planes", 60, "-q")
+    words = ("--layout", "spikelink", "--flat", "flat.dat", *SMALL, "--method", "tfp", "-q")
+    spikerecon("frames", "2026.01", "--center", 30, "-o", "mended.PNG", *words)
+    assert {"2026.01.mp4", "2026.02.mp4", "2026.01_000030.png", "mended.PNG"} < set(contents(Path()))
+
+
+def test_a_size_the_wrong_way_round_is_doubted(spikerecon: Command, fan_file: Path):
+    result = spikerecon("info", fan_file, "--size", "250x400")
+    assert "its content looks like 400x250 packed (12500 bytes a plane); with the size given, rows do not agree" in result.stderr
+    assert "looks like" not in spikerecon("info", fan_file, "--size", "400x250").stderr

@@ -39,6 +39,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_file: Path, fa
     Path("small.dat").write_bytes(data)
     Path("short.dat").write_bytes(data[: 59 * PLANE])
     Path("empty.dat").touch()
+    Path("packed.npz").write_bytes(data)
     Path("fan.dat").write_bytes(fan_file.read_bytes())
     Path("noise.dat").write_bytes(np.random.default_rng(0).bytes(12_345))
     for name in ("there", "full", "sub"):
@@ -62,11 +63,24 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_file: Path, fa
 
 CONVERT = f"convert small.dat {' '.join(SMALL)} --method tfp -o out.mp4"
 STIR = f"convert small.dat {' '.join(SMALL)} -o out.mp4"
+BUILT_IN = "frames --center 60 --method tfp"
 FRAMES = f"frames small.dat {' '.join(SMALL)} --method tfp"
 
 # What is said of it, exit status, command
 WRONG = [
     # recordings
+    ("--layout is for recordings, not for the built-in fan", 2, f"{BUILT_IN} --layout raw1000"),
+    ("--flip is for recordings", 2, f"{BUILT_IN} --no-flip"),
+    ("--start is for recordings", 2, "bench --start 100 --method tfp"),
+    ("--end is for recordings", 2, f"{BUILT_IN} --end 100"),
+    ("the built-in fan has no flawed pixels", 2, f"{BUILT_IN} --mend"),
+    ("end 5000 is out of range: this recording has 100 planes", 2, f"{FRAMES} --center 50 --end 5000"),
+    ("holds 0 whole planes of 4000000x2500000", 1, "info small.dat --size 4000000x2500000"),
+    ("there is too little memory", 1, "info - --size 40000000x25000000"),
+    ("out-%d.png: single pictures get their centre", 2, f"{FRAMES} --center 50 -o out-%d.png"),
+    ("out.npz: .npz files hold arrays, not packed planes", 2, "simulate fan -o out.npz"),
+    ("out.npz: .npz files hold arrays, not packed planes", 2, f"repack small.dat -o out.npz {' '.join(SMALL)}"),
+    ("packed.npz: is not a sound .npz file: it is no zip archive", 1, "info packed.npz"),
     ("missing.dat: no such file", 1, "convert missing.dat -o out.mp4"),
     ("missing.dat: no such file", 1, "info missing.dat"),
     ("missing.dat: no such file", 1, "bench missing.dat"),
@@ -290,6 +304,27 @@ def test_an_interrupt_leaves_nothing(
     result = spikerecon("convert", small_file, "-o", output, *SMALL, *words, status=130)
     assert (result.stdout, result.stderr) == ("", "interrupted\n")
     assert contents(Path()) == {}
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there is no such signal")
+def test_a_closed_terminal_leaves_nothing(
+    spikerecon: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_file: Path
+):
+    def closed(*arguments: Any, **options: Any) -> Iterator[Any]:
+        yield next(plain(*arguments, **options))
+        signal.raise_signal(signal.SIGHUP)
+
+    plain = Reconstructor.frames
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Reconstructor, "frames", closed)
+    words = ("convert", small_file, "-o", "out.mp4", *SMALL, "--method", "tfp", "-q")
+    assert spikerecon(*words, status=129).stderr == "terminated\n"
+    assert contents(tmp_path) == {}
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        spikerecon(*words)
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_second_sigterm_lets_the_cleaning_up_end(

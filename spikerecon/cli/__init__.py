@@ -33,7 +33,11 @@ class _Program(click.Group):
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM: cleans up as Ctrl-C does."""
+    """SIGTERM, or SIGHUP of a terminal that closes: cleans up as Ctrl-C does."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
 
 
 @contextmanager
@@ -48,13 +52,15 @@ def _errors_as_lines(ctx: click.Context) -> Iterator[None]:
             raise
         hint = f"; see '{error.ctx.command_path} --help'" if error.ctx else ""
         line, status = f"error: {error.format_message().rstrip('.')}{hint}", UsageError.exit_status
+    except MemoryError:
+        line, status = "error: there is too little memory for this: give a smaller --size, --crop or --batch-size", 1
     except BrokenPipeError:  # whoever read our output has seen enough: click knows
         raise
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         line, status = f"error: {where}{error.strerror or error}", 1
-    except _Terminated:
-        line, status = "terminated", 128 + signal.SIGTERM
+    except _Terminated as error:
+        line, status = "terminated", 128 + error.number
     except KeyboardInterrupt:
         line, status = "interrupted", 128 + signal.SIGINT
     click.echo(line, err=True)
@@ -79,18 +85,24 @@ def _warnings_as_lines() -> Iterator[None]:
 
 @contextmanager
 def _ends_when_terminated() -> Iterator[None]:
-    def end(*_: Any) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # launchers say it twice: what is being saved is not to be cut
-        raise _Terminated
+    def end(number: int, _: Any) -> None:
+        for each in before:  # launchers say it twice: what is being saved is not to be cut
+            signal.signal(each, signal.SIG_IGN)
+        raise _Terminated(number)
 
     if threading.current_thread() is not threading.main_thread():  # signals are not for other threads to catch
         yield
         return
-    before = signal.signal(signal.SIGTERM, end)
+    numbers = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    before = {number: handler for number, handler in handlers.items() if handler != signal.SIG_IGN}  # as nohup sets it
+    for each in before:
+        signal.signal(each, end)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 @click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

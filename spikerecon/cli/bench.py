@@ -53,12 +53,11 @@ def command(
     spikerecon bench capture.dat --compare reference --json bench.json
     """
     from spikerecon import benchmark
-    from spikerecon.simulate import film
 
     if (frames is not None and frames < 1) or step < 1:
         raise UsageError("--frames and --step are whole numbers from 1 on")
     check_json(json_file, overwrite, source=path)
-    with source.cropped(film("fan", planes=60)) if path is None else source.open(path) as recording:
+    with source.filmed(60) if path is None else source.open(path) as recording:
         if recording.planes is None:
             raise UsageError("a stream can be read once only: bench takes a file")
         start, end = source.span()
@@ -66,9 +65,7 @@ def command(
         if frames is None:
             frames = 500 if engine.device.type == "cuda" else 10
         if path is None:
-            recording = source.cropped(
-                film("fan", planes=engine.window + step * (frames + benchmark.WARM_UP_FRAMES - 1))
-            )
+            recording = source.filmed(engine.window + step * (frames + benchmark.WARM_UP_FRAMES - 1))
         measured = benchmark.run(
             engine,
             recording,

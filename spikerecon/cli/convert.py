@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,14 +12,20 @@ from spikerecon.cli.console import progress, rates_text, say, write_json
 from spikerecon.cli.options import (
     Reconstruction,
     json_option,
+    name_of,
     overwrite_option,
     quiet_option,
     reconstruction_options,
     step_option,
 )
-from spikerecon.errors import SpikeReconError, UsageError
+from spikerecon.errors import OutputError, SpikeReconError, UsageError
+
+if TYPE_CHECKING:
+    from spikerecon.cli.options import Maker
+    from spikerecon.recording import Recording
 
 FOLLOW_SECONDS = 5.0
+SAME_WITHIN = 0.005  # of white, on average: what another device, or where TFSTP began, may change
 
 
 @click.command("convert")
@@ -68,7 +74,7 @@ def command(
     """
     if len(inputs) > 1 and "{name}" not in output:
         raise UsageError(f"{len(inputs)} inputs need an output with {{name}} in it, such as 'videos/{{name}}.mp4'")
-    targets = [output.replace("{name}", "stdin" if path == "-" else Path(path).stem) for path in inputs]
+    targets = [output.replace("{name}", name_of(path)) for path in inputs]
     if len(set(targets)) < len(targets):
         raise UsageError("two inputs have the same name, and would become the same output: convert them one by one")
     bit_depth = int(what.picture.bit_depth)
@@ -109,6 +115,9 @@ def _convert(
         levels = maker.levels
         if checked.first:
             say(f"{checked.first} pictures are there: going on behind them", quiet)
+            if checked.first > len(centers):
+                raise OutputError(f"{checked.path}: these options make {len(centers)} pictures: other ones made those")
+            _check_alike(checked.name(checked.first - 1), recording, maker, centers[checked.first - 1])
             centers = centers[checked.first :]
         total = len(centers) if recording.planes is not None or end is not None else None
         length = (
@@ -136,7 +145,7 @@ def _convert(
             "method": ",".join(engine.method.name for engine in maker.engines),
             "weights": "; ".join(engine.method.about for engine in maker.engines),
             "device": str(engine.device),
-            "precision": engine.precision,
+            "precision": ",".join(engine.arithmetic for engine in maker.engines),
         }
         if dry_run:
             say(f"would write {total if total is not None else 'all'} frames to {checked.path}", quiet)
@@ -152,7 +161,34 @@ def _convert(
                 on_progress=shown.update,
                 **(levels | writing),
             )
+        if end is not None and recording.planes is not None and recording.planes < end:  # it was a stream
+            recording.note(f"ended at plane {recording.planes}, before --end {end}")
         for note in written.notes[len(checked.notes) :]:
             say(f"note: {note}", quiet)
         say(f"{checked.path}: {written.pictures} frames, {shown.text()}", quiet)
         return {**result, "frames": written.pictures, "seconds": round(time.perf_counter() - began, 3)}
+
+
+def _check_alike(picture: Path, recording: Recording, maker: Maker, center: int) -> None:
+    """Raises OutputError where a picture that is there is not what these options make of a centre."""
+    import numpy as np
+    from PIL import Image
+
+    from spikerecon.video import to_uint
+
+    try:
+        with Image.open(picture) as image:
+            there = np.asarray(image)
+    except OSError as error:
+        raise OutputError(f"{picture}: cannot be gone on behind: {error}") from None
+    (frame,) = maker.frames(recording, [center])
+    made = to_uint(frame.rate, **maker.levels)
+    if made.ndim == 3 and made.dtype == np.uint16:  # which pillow reads as 8 bit
+        made = np.rint(made / 257).astype(np.uint8)
+    levels = np.iinfo(made.dtype).max
+    alike = there.shape == made.shape and there.dtype == made.dtype
+    if not alike or np.abs(there.astype(float) - made).mean() > SAME_WITHIN * levels:
+        raise OutputError(
+            f"{picture}: is not what these options make of plane {center}: go on with those of the first run "
+            f"(the gain is {maker.levels['gain']:.4g} now), or into another folder"
+        )

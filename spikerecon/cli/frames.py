@@ -13,6 +13,7 @@ from spikerecon.cli.options import (
     Maker,
     Reconstruction,
     json_option,
+    name_of,
     overwrite_option,
     quiet_option,
     reconstruction_options,
@@ -66,8 +67,13 @@ def command(
         raise UsageError("no picture asked for: give --center N, --at TIME or --centers START:STOP:STEP")
     if path is None and what.picture.bayer:
         raise UsageError("the built-in fan is grey: --bayer needs a recording")
-    name = "fan" if path is None else "stdin" if path == "-" else Path(path).stem
-    if output.endswith(".png"):
+    if path is None and (what.mending.mend or what.mending.flat):
+        raise UsageError("the built-in fan has no flawed pixels: --mend and --flat need a recording")
+    name = "fan" if path is None else name_of(path)
+    one_file = output.lower().endswith(".png")
+    if one_file:
+        if "%" in output:
+            raise UsageError(f"{output}: single pictures get their centre as a number: give a folder, or a plain name")
         if len(wanted) > 1:
             raise UsageError(f"{len(wanted)} pictures do not fit in the one file {output}: give a folder")
         files = [Path(output)]
@@ -77,7 +83,7 @@ def command(
         if not Path(output).is_dir() and video.check_output(output).container:
             raise UsageError(f"{output}: single pictures go to a .png file or a folder; 'convert' writes videos")
     for file in files:
-        if file.parent.is_dir() or output.endswith(".png"):
+        if file.parent.is_dir() or one_file:
             video.check_png(file, overwrite=overwrite)
     pictures = _built_in(what, wanted) if path is None else _recorded(path, what, wanted, quiet)
     written: list[dict[str, Any]] = []
@@ -102,14 +108,13 @@ def _recorded(path: str, what: Reconstruction, wanted: list[int], quiet: bool) -
 def _built_in(what: Reconstruction, wanted: list[int]) -> Iterator[tuple[Frame, Maker]]:
     """The same of the built-in fan. Films just the planes around each centre: it turns for ever."""
     from spikerecon.engine import Frame
-    from spikerecon.simulate import film
     from spikerecon.windows import check_center
 
-    maker = what.maker(what.source.cropped(film("fan", planes=60)))
+    maker = what.maker(what.source.filmed(60))
     for center in wanted:
         check_center(center, None, max(engine.before for engine in maker.engines), 0)
         before = min(center, max(engine.reach for engine in maker.engines))
         after = max(engine.window - engine.before for engine in maker.engines)
-        recording = what.source.cropped(film("fan", planes=before + after, start=center - before))
+        recording = what.source.filmed(before + after, center - before)
         (frame,) = maker.frames(recording, [before])
         yield Frame(center, frame.rate), maker

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -20,6 +21,15 @@ if TYPE_CHECKING:
 
 LAYOUTS = ("auto", "packed", "row-headers", "raw1000", "npz", "spikelink")  # written out: --help needs no numpy
 BAYER_PATTERNS = ("bggr", "rggb", "gbrg", "grbg")
+
+
+def name_of(path: str) -> str:
+    """What to name the pictures of a recording after."""
+    if path == "-":
+        return "stdin"
+    whole = Path(path).resolve()
+    return whole.name if whole.is_dir() else whole.stem
+
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -59,7 +69,8 @@ class MendOptions:
             if self.flat == "-":
                 raise UsageError("a flat field is a file, not standard input")
             size = recording.width, recording.height
-            with open_recording(self.flat, layout=source.layout, size=size, flip=source.flip) as flat:
+            layout = "auto" if source.layout in ("npz", "spikelink") else source.layout  # ways to keep, not to pack
+            with open_recording(self.flat, layout=layout, size=size, flip=source.flip) as flat:
                 flaws = flaws_of_flat(flat, spacing=spacing)
         elif self.mend is False or (self.mend is None and recording.planes is None):
             return recording
@@ -103,6 +114,18 @@ class InputOptions:
         except BaseException:
             recording.close()
             raise
+
+    def filmed(self, planes: int, start: int = 0) -> Recording:
+        """Planes of the built-in fan, or the crop of them."""
+        from spikerecon.recording import parse_size
+        from spikerecon.simulate import film
+
+        given = (self.layout != "auto", self.flip is not None, self.start != "0", self.end is not None)
+        for name, unfit in zip(("--layout", "--flip", "--start", "--end"), given, strict=True):
+            if unfit:
+                raise UsageError(f"{name} is for recordings, not for the built-in fan")
+        width, height = parse_size(self.size) if self.size else (400, 250)
+        return self.cropped(film("fan", planes=planes, start=start, width=width, height=height))
 
     def cropped(self, recording: Recording) -> Recording:
         from spikerecon.recording import cropped, parse_crop

@@ -52,6 +52,8 @@ def command(path: str, output: str, source: InputOptions, overwrite: bool, quiet
         with progress(total, step=1, planes_per_second=source.rate, quiet=quiet, unit="planes") as shown:
             chunks = _chunks(recording, start, end, shown.update)
             written = write_packed(output, chunks, width, overwrite=overwrite)
+        if total is not None and written < total:  # it was a stream
+            recording.note(f"ended at plane {start + written}, before --end {end}")
     if written < MIN_PLANES:
         say(f"note: {output} holds fewer than the {MIN_PLANES} planes that other commands need", quiet)
     say(f"{output}: {width}x{height}, {written} planes, packed", quiet)

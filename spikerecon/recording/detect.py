@@ -92,6 +92,9 @@ def settle(
     whole = [one for one in whole if total // one.plane_bytes >= MIN_PLANES] or whole
     if len(candidates) == 1:
         geometry, why = candidates[0], "layout and size as given"
+        as_long = [one for one in known_geometries() if one != geometry and one.plane_bytes == geometry.plane_bytes]
+        if size_given and (alike := [one for one in as_long if content.fits(one, [geometry])]):
+            doubt = f"its content looks like {alike[0]}; with the size given, rows do not agree"
     elif len(whole) == 1:
         geometry = whole[0]
         why = f"{total} bytes are whole planes of {geometry}, and not {MIN_PLANES} of another known layout"
@@ -114,7 +117,7 @@ def settle(
             fact = "could be" if whole or growing else "are no whole number of planes of"
             ask = "--layout" if size_given else "--size WIDTHxHEIGHT or --layout"
             raise RecordingError(f"{name}: its {total} bytes {fact} {names}, and the content does not tell: give {ask}")
-    if total % geometry.plane_bytes and not growing:
+    if total % geometry.plane_bytes and total > geometry.plane_bytes and not growing:
         others = [one for one in known_geometries() if one != geometry]
         alike = [one for one in others if content.fits(one, [geometry])]
         camera = geometry in known_geometries()

@@ -5,6 +5,7 @@ import stat
 import sys
 import threading
 import warnings
+import zipfile
 from collections.abc import Callable
 from io import FileIO
 from pathlib import Path
@@ -217,6 +218,8 @@ def _open_stream(
 
 
 def _open_npz(path: Path, size: Size | None, flip: bool) -> Recording:
+    if not zipfile.is_zipfile(path):
+        raise RecordingError(f"{path}: is not a sound .npz file: it is no zip archive")
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {key: array for key in archive.files if (array := archive[key]).ndim == 3}

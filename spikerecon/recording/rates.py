@@ -111,6 +111,8 @@ def _window_rates(recording: Recording, start: int, end: int | None) -> NDArray[
     Raises UsageError where there are no 60 planes from `start` on.
     """
     planes = recording.planes if end is None else end
+    if recording.planes is not None and (end or 0) > recording.planes:
+        raise UsageError(f"end {end} is out of range: this recording has {recording.planes} planes")
     if recording.planes is None or planes is None:
         starts = [start]
     else:

@@ -36,6 +36,8 @@ def write_recording(
     if layout not in _WRITERS:
         raise UsageError(f"unknown layout {layout!r}: write one of {', '.join(_WRITERS)}")
     path = Path(path)
+    if path.suffix.lower() == ".npz" and layout != "npz":
+        raise UsageError(f"{path}: .npz files hold arrays, not {layout} planes: give another suffix, or the layout npz")
     if path.is_dir() or (layout == "spikelink" and path.exists()):
         raise OutputError(f"{path}: is a folder, or is to become one; give a name that is not there yet")
     check_free(path, overwrite)
