@@ -276,7 +276,9 @@ class _Run:
         try:
             with torch.inference_mode(), self._autocast():
                 return [self._start(batch)]
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
             if len(batch) == 1 and not self._take_fewer_rows(batch[0][1].shape[1]):
                 raise DeviceError(
                     f"{self.engine.device} has too little memory for one picture of this size: try --device cpu"
@@ -360,6 +362,12 @@ class _Run:
             precision if precision != torch.float32 else None,
             enabled=precision != torch.float32 and self.method.network is not None,
         )
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """Also where CUDA's libraries say it: cuDNN finds no way to compute what leaves no room for its workspace."""
+    signs = ("ALLOC_FAILED", "unable to find an engine")
+    return isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in signs)
 
 
 def to_device(blocks: Sequence[NDArray[np.uint8]], device: torch.device) -> Tensor:
@@ -466,7 +474,8 @@ def pick_precision(name: str, device: torch.device) -> str:
             raise UsageError(f"unknown precision '{name}': choose auto, {', '.join(PRECISIONS)}")
         return name
     if device.type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+        # Older ones only imitate bfloat16, and slowly.
+        return "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float16"
     if device.type == "cpu" and _cpu_has_bfloat16():
         return "bfloat16"
     return "float32"

@@ -394,7 +394,9 @@ class BottomDecoder(nn.Module):
                     dtype=middle.dtype,
                 )
             )
-            strips.append(self.predict(drawn)[:, :, top - first : end - first])
+            with torch.autocast(drawn.device.type, enabled=False):  # bfloat16 has 128 levels from half of white on
+                picture = self.predict(drawn.float())
+            strips.append(picture[:, :, top - first : end - first])
         return torch.cat(strips, 2)
 
 
@@ -435,7 +437,7 @@ def warp(features: Tensor, motion: Tensor, first: int = 0) -> Tensor:
     """Backward warping, bilinear, the border repeated.
 
     features: (B, C, h, w). motion: (B, 2, r, w) in pixels, x then y, for rows `first` to `first + r`.
-    Returns (B, C, r, w).
+    Returns (B, C, r, w), of the features' type, or as float32.
     """
     batch, channels, height, width = features.shape
     rows = motion.shape[2]
@@ -454,5 +456,7 @@ def warp(features: Tensor, motion: Tensor, first: int = 0) -> Tensor:
             "border",
             align_corners=True,
         )
+    if strips == 1:
+        return warped  # `joined` changes its type and form in one go
     # The strips join again on the way back to channels-last.
     return warped.to(features.dtype).movedim(1, -1).reshape(batch, rows, width, channels).movedim(-1, 1)

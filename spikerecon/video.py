@@ -20,7 +20,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import IO, Any
 
-import imageio_ffmpeg
 import numpy as np
 from PIL import Image
 
@@ -587,6 +586,8 @@ class _Ffmpeg:
 
 def _ffmpeg_executable() -> str:
     try:
+        import imageio_ffmpeg  # only videos need it: training and single pictures go without
+
         return imageio_ffmpeg.get_ffmpeg_exe()
-    except RuntimeError:
+    except (ImportError, RuntimeError):
         raise OutputError("there is no ffmpeg here; install imageio-ffmpeg again") from None

@@ -156,12 +156,21 @@ def test_features_are_dropped_when_no_window_needs_them(stir, fan):
     assert not run.features
 
 
-def test_too_little_memory_halves_the_batch_and_loses_no_frame(stir, fan, monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("too much"),
+        RuntimeError("GET was unable to find an engine to execute this computation"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
+    ids=["torch", "cudnn", "cublas"],
+)
+def test_too_little_memory_halves_the_batch_and_loses_no_frame(stir, fan, monkeypatch, error):
     plain = stir.network.decode
 
     def greedy(before, middle, after, rows):
         if len(middle[0]) > 2:
-            raise torch.OutOfMemoryError("too much")
+            raise error
         return plain(before, middle, after, rows)
 
     monkeypatch.setattr(stir.network, "decode", greedy)
@@ -173,6 +182,21 @@ def test_too_little_memory_halves_the_batch_and_loses_no_frame(stir, fan, monkey
     monkeypatch.setattr(stir.network, "decode", lambda *given: greedy(None, [torch.zeros(9)], None, None))
     with pytest.raises(DeviceError, match="too little memory"):
         list(engine.frames(fan, [30]))
+
+
+def test_other_errors_come_up(stir, fan, monkeypatch):
+    def wrong(*_):
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(stir.network, "decode", wrong)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        list(Reconstructor(stir, device="cpu", precision="float32", batch_size=5).frames(fan, range(30, 131, 10)))
+
+
+def test_bfloat16_pictures_have_more_than_its_levels(fan):
+    (frame,) = Reconstructor("stir", device="cpu", precision="bfloat16").frames(fan, [60])
+    bright = frame.rate[frame.rate > 0.25]
+    assert len(np.unique(bright)) > 0.5 * bright.size > 500
 
 
 def test_too_little_memory_for_one_picture_draws_it_in_strips(monkeypatch):

@@ -267,6 +267,25 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(textures,
     assert Trainer(tmp_path, textures, config=SMALL, settings=longer).step == 4
 
 
+def test_weights_that_are_not_finite_are_not_saved(textures, tmp_path, monkeypatch):
+    """A loss tells of the step before: the last one's update is seen in the weights alone."""
+    Trainer(tmp_path, textures, config=SMALL, settings=FEW).run()
+    longer = replace(FEW, steps=8)
+    trainer = Trainer(tmp_path, textures, config=SMALL, settings=longer)
+    plain = trainer.optimizer.step
+
+    def spoilt(rate):
+        plain(rate)
+        if trainer.step == 7:
+            next(trainer.network.parameters()).data[0] = float("nan")
+
+    monkeypatch.setattr(trainer.optimizer, "step", spoilt)
+    with pytest.raises(SpikeReconError, match="the weights became infinite"):
+        trainer.run()
+    assert Trainer(tmp_path, textures, config=SMALL, settings=longer).step == 4
+    assert "NaN" not in (tmp_path / "log.jsonl").read_text()
+
+
 def test_folders_without_pictures_are_refused(tmp_path, pictures, textures):
     with pytest.raises(UsageError, match="no such folder"):
         find_pictures([tmp_path / "nowhere"])

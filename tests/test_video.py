@@ -658,3 +658,12 @@ def test_what_makes_the_pictures_is_ended_where_writing_fails(tmp_path):
     with pytest.raises(OutputError, match="picture 1 is uint8"):
         video.save(tmp_path / "a.mp4", made, gain=1.0)
     assert made.gi_frame is None
+
+
+def test_only_videos_need_ffmpeg():
+    """It is not everywhere that one trains, or writes single pictures."""
+    words = "import sys; sys.modules['imageio_ffmpeg'] = None; import spikerecon.benchmark, spikerecon.training.loop"
+    words += "; from spikerecon.errors import OutputError; from spikerecon.video import check_output"
+    words += "; check_output('pictures/')\ntry: check_output('a.mp4')\nexcept OutputError as error: print(error)"
+    found = subprocess.run([sys.executable, "-c", words], check=True, capture_output=True, text=True)
+    assert found.stdout == "there is no ffmpeg here; install imageio-ffmpeg again\n"

@@ -22,7 +22,7 @@ from spikerecon.errors import UsageError
 
 @click.command("bench")
 @click.argument("path", required=False, metavar="[INPUT]")
-@click.option("--frames", type=int, help="Frames to time. [default: 10, on CUDA 500]")
+@click.option("--frames", type=int, help="Frames to time. [default: 10, on CUDA 320]")
 @click.option(
     "--compare",
     type=click.Choice(["reference"]),
@@ -63,7 +63,7 @@ def command(
         start, end = source.span()
         engine = run.reconstructor(recording, start, end)
         if frames is None:
-            frames = 500 if engine.device.type == "cuda" else 10
+            frames = 320 if engine.device.type == "cuda" else 10
         if path is None:
             recording = source.filmed(engine.window + step * (frames + benchmark.WARM_UP_FRAMES - 1))
         measured = benchmark.run(

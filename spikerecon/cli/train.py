@@ -104,14 +104,16 @@ def _show(progress: TrainProgress, quiet: bool) -> None:
 @contextmanager
 def _process_group(device: torch.device) -> Iterator[torch.device]:
     """Join the other processes where torchrun started several; the device is then this process's own."""
-    from torch import device as torch_device
-    from torch import distributed
+    from torch import cuda, distributed
+
+    from spikerecon.engine import pick_device
 
     if "LOCAL_RANK" not in os.environ:
         yield device
         return
     if device.type == "cuda":
-        device = torch_device("cuda", int(os.environ["LOCAL_RANK"]))
+        device = pick_device(f"cuda:{os.environ['LOCAL_RANK']}")
+        cuda.set_device(device)
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield device

@@ -140,7 +140,7 @@ class Trainer:
                 if self.process == 0 and on_progress:
                     on_progress(progress)
         except KeyboardInterrupt:
-            if self.process == 0 and (not losses or torch.stack(losses).isfinite().all()):
+            if self.process == 0 and self._sound():
                 self.save()
             raise
 
@@ -154,6 +154,10 @@ class Trainer:
             )
         self.seconds += elapsed
         due = self.step % settings.save_every == 0 or self.step == settings.steps
+        if due and not self._sound():
+            raise SpikeReconError(
+                f"the weights became infinite before step {self.step}: stopped; {self.folder} keeps the last good state"
+            )
         quality = None
         if due and self.process == 0:
             quality = self.validate()
@@ -197,6 +201,10 @@ class Trainer:
         settings = self.settings
         warm = min(1.0, (self.step + 1) / settings.warmup)
         return settings.rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * self.step / settings.steps)))
+
+    def _sound(self) -> bool:
+        """Whether all weights are finite: losses tell of those before the last step only."""
+        return all(bool(value.isfinite().all()) for value in self.average.state_dict().values())
 
     @torch.no_grad()
     def validate(self) -> float:
