@@ -313,11 +313,13 @@ def test_folders_keep_the_dots_of_their_names(spikerecon: Command):
     for name in ("2026.01", "2026.02"):
         spikerecon("simulate", "fan", *SMALL, "-o", name, "--layout", "spikelink", "--planes", 60, "-q")
     spikerecon("convert", "2026.01", "2026.02", "-o", "{name}.mp4", *SMALL, "--method", "tfp", "-q")
-    spikerecon("frames", "2026.01", "--center", 30, *SMALL, "--method", "tfp", "-q")
+    Path("link").symlink_to("2026.01")
+    for path in ("2026.01", "link"):
+        spikerecon("frames", path, "--center", 30, *SMALL, "--method", "tfp", "-q")
     spikerecon("simulate", "fan", *SMALL, "-o", "flat.dat", "--planes", 60, "-q")
     words = ("--layout", "spikelink", "--flat", "flat.dat", *SMALL, "--method", "tfp", "-q")
     spikerecon("frames", "2026.01", "--center", 30, "-o", "mended.PNG", *words)
-    assert {"2026.01.mp4", "2026.02.mp4", "2026.01_000030.png", "mended.PNG"} < set(contents(Path()))
+    assert {"2026.01.mp4", "2026.02.mp4", "2026.01_000030.png", "link_000030.png", "mended.PNG"} < set(contents(Path()))
 
 
 def test_a_size_the_wrong_way_round_is_doubted(spikerecon: Command, fan_file: Path):

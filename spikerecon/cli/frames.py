@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,7 +73,7 @@ def command(
     name = "fan" if path is None else name_of(path)
     one_file = output.lower().endswith(".png")
     if one_file:
-        if "%" in output:
+        if re.search(r"%\d*d", output):
             raise UsageError(f"{output}: single pictures get their centre as a number: give a folder, or a plain name")
         if len(wanted) > 1:
             raise UsageError(f"{len(wanted)} pictures do not fit in the one file {output}: give a folder")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -27,7 +28,7 @@ def name_of(path: str) -> str:
     """What to name the pictures of a recording after."""
     if path == "-":
         return "stdin"
-    whole = Path(path).resolve()
+    whole = Path(os.path.abspath(path))  # not resolved: a link has a name of its own
     return whole.name if whole.is_dir() else whole.stem
 
 
