@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,7 +66,11 @@ def draw_curve(log: Path, target: Path) -> None:
     _check_matplotlib()
     from matplotlib.figure import Figure
 
-    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    lines: list[dict[str, Any]] = []
+    for line in map(json.loads, log.read_text().splitlines()):
+        while lines and lines[-1]["step"] >= line["step"]:  # steps behind the last saved state, made once more
+            lines.pop()
+        lines.append(line)
     figure = Figure(figsize=(8, 4), layout="constrained")
     loss = figure.subplots()
     loss.plot([line["step"] for line in lines], [line["loss"] for line in lines], color="tab:gray")

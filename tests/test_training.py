@@ -219,6 +219,12 @@ def test_the_course_of_a_run_can_be_drawn(textures, tmp_path):
     trainer.run()
     with Image.open(trainer.draw_curve()) as picture:
         assert picture.size == (960, 480)
+        drawn = np.asarray(picture)
+    log = tmp_path / "log.jsonl"
+    lost = json.loads(log.read_text().splitlines()[-1]) | {"loss": 99.0}  # behind the state that was gone on with
+    log.write_text(json.dumps(lost) + "\n" + json.dumps(lost | {"step": 9}) + "\n" + log.read_text())
+    with Image.open(trainer.draw_curve()) as picture:
+        assert (np.asarray(picture) == drawn).all()
 
 
 def test_two_processes_train_together(pictures, tmp_path):
