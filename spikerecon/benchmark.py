@@ -107,7 +107,7 @@ def run(
         method=engine.method.name,
         device=str(engine.device),
         processor=_processor(engine),
-        precision=engine.arithmetic,
+        precision=engine.precision,
         batch_size=engine.batch_for(recording),
         width=recording.width,
         height=recording.height,

@@ -53,7 +53,8 @@ class Reconstructor:
 
     method: one of `methods.METHODS`, made by `make_method` with `weights` and `window`, or a method made already.
     device: "auto" (CUDA if there is one), "cpu", "cuda", "cuda:N" or "mps". precision: "auto", "float32", "bfloat16"
-    or "float16", of the network's arithmetic; "auto" is bfloat16 where the processor has instructions for it.
+    or "float16", of the network's arithmetic (without one it is float32); "auto" is bfloat16 where the processor has
+    instructions for it.
     merge: planes merged into one before anything else (see `merge_planes`), for dark recordings; centres, steps and
     firing rates stay those of the camera's planes.
     bayer: one of `colour.PATTERNS` where the recording is a colour camera's, and frames are to be in colour. Pixels of
@@ -88,6 +89,8 @@ class Reconstructor:
         self.method = make_method(method, weights=weights, window=window) if isinstance(method, str) else method
         self.device = pick_device(device)
         self.precision = pick_precision(precision, self.device)
+        if self.method.network is None:
+            self.precision = "float32"
         self.batch_size = batch_size if batch_size == "auto" else _positive(batch_size, "batch size")
         self.tile = tile if tile == "auto" else _positive(tile, "tile")
         self.method.rows = None if self.tile == "auto" else int(self.tile)
@@ -102,10 +105,9 @@ class Reconstructor:
         self.seconds = dict.fromkeys(STAGES, 0.0)
         if self.method.network is not None:
             self.method.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.arithmetic = self.precision if self.method.network is not None else "float32"
         merged = f", {merge} planes merged into one" if merge > 1 else ""
         merged += f", in colour ({bayer})" if bayer else ""
-        self.about = f"{self.method.name}: {self.method.about}{merged}, on {self.device} in {self.arithmetic}"
+        self.about = f"{self.method.name}: {self.method.about}{merged}, on {self.device} in {self.precision}"
 
     def centers(self, recording: Recording, *, start: int = 0, end: int | None = None, step: int = 20) -> range:
         """Centres of all windows between planes `start` and `end`, `step` apart; the first is start + 30.
@@ -360,7 +362,7 @@ class _Run:
         return torch.autocast(
             self.engine.device.type,
             precision if precision != torch.float32 else None,
-            enabled=precision != torch.float32 and self.method.network is not None,
+            enabled=precision != torch.float32,
         )
 
 

@@ -75,7 +75,7 @@ class Output:
 
     def name(self, number: int) -> Path:
         """The file of a picture of a sequence."""
-        return self.path.with_name(self.path.name % number)
+        return _numbered(self.path, number)
 
 
 def check_output(
@@ -190,7 +190,11 @@ def _check_sequence(pattern: Path, whole_folder: bool, may_be_there: bool) -> No
 
 def _pictures_there(pattern: Path) -> int:
     """Pictures of a sequence, from the first one on without a gap."""
-    return next(number for number in itertools.count() if not (pattern.parent / (pattern.name % number)).exists())
+    return next(number for number in itertools.count() if not _numbered(pattern, number).exists())
+
+
+def _numbered(pattern: Path, number: int) -> Path:
+    return pattern.with_name(pattern.name % number)
 
 
 class Writer:
@@ -315,19 +319,19 @@ def save(
 class _SequenceWriter(Writer):
     def __init__(self, output: Output, size: tuple[int, int], colour: bool) -> None:
         super().__init__(output, size, colour)
-        self._first = output.first
+        self._output = output
 
-    def _name(self, number: int) -> Path:
-        return self.path.with_name(self.path.name % (self._first + number))
+    def _next(self) -> Path:
+        return self._output.name(self._output.first + self.pictures)
 
     def _put(self, image: np.ndarray) -> None:
         if not self.pictures:
             with as_output_error(self.path.parent):
                 self.path.parent.mkdir(exist_ok=True)
-        _save_png(self._name(self.pictures), image)
+        _save_png(self._next(), image)
 
     def _finish(self) -> None:
-        older = self._name(self.pictures)
+        older = self._next()
         if older.exists():
             self.notes.append(f"{older} and what may follow it is left from an earlier run")
 

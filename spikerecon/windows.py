@@ -12,6 +12,16 @@ from spikerecon.errors import UsageError
 WINDOW = 60
 
 
+def stop_of(planes: int | None, end: int | None) -> int | None:
+    """The plane to stop before: `end`, by default that of the recording (None: not known).
+
+    Raises UsageError where the recording ends before.
+    """
+    if planes is not None and end is not None and end > planes:
+        raise UsageError(f"end {end} is out of range: this recording has {planes} planes")
+    return planes if end is None else end
+
+
 def centers(
     planes: int | None, *, start: int = 0, end: int | None = None, step: int = 20, window: int = WINDOW
 ) -> range:
@@ -23,9 +33,7 @@ def centers(
     """
     if step < 1:
         raise UsageError(f"step {step} is out of range: it counts planes, from 1")
-    stop = planes if end is None else end
-    if planes is not None and stop is not None and stop > planes:
-        raise UsageError(f"end {stop} is out of range: this recording has {planes} planes")
+    stop = stop_of(planes, end)
     if start < 0 or (stop is not None and stop <= start):
         raise UsageError(f"planes {start} to {stop} are no range; planes count from 0")
     if stop is None:

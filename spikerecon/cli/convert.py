@@ -145,7 +145,7 @@ def _convert(
             "method": ",".join(engine.method.name for engine in maker.engines),
             "weights": "; ".join(engine.method.about for engine in maker.engines),
             "device": str(engine.device),
-            "precision": ",".join(engine.arithmetic for engine in maker.engines),
+            "precision": ",".join(engine.precision for engine in maker.engines),
         }
         if dry_run:
             say(f"would write {total if total is not None else 'all'} frames to {checked.path}", quiet)
@@ -161,8 +161,7 @@ def _convert(
                 on_progress=shown.update,
                 **(levels | writing),
             )
-        if end is not None and recording.planes is not None and recording.planes < end:  # it was a stream
-            recording.note(f"ended at plane {recording.planes}, before --end {end}")
+        what.source.check_ended(recording)
         for note in written.notes[len(checked.notes) :]:
             say(f"note: {note}", quiet)
         say(f"{checked.path}: {written.pictures} frames, {shown.text()}", quiet)

@@ -24,15 +24,15 @@ LAYOUTS = ("auto", "packed", "row-headers", "raw1000", "npz", "spikelink")  # wr
 BAYER_PATTERNS = ("bggr", "rggb", "gbrg", "grbg")
 
 
+F = TypeVar("F", bound=Callable[..., Any])
+
+
 def name_of(path: str) -> str:
     """What to name the pictures of a recording after."""
     if path == "-":
         return "stdin"
     whole = Path(os.path.abspath(path))  # not resolved: a link has a name of its own
     return whole.name if whole.is_dir() else whole.stem
-
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _packed(name: str, cls: type, *options: Callable[[F], F]) -> Callable[[F], F]:
@@ -153,6 +153,12 @@ class InputOptions:
     def span(self) -> tuple[int, int | None]:
         """First plane and the plane after the last one (None: to the end of the recording)."""
         return self.moment(self.start), None if self.end is None else self.moment(self.end)
+
+    def check_ended(self, recording: Recording) -> None:
+        """Warn of a recording, read to its end, that turned out to end before --end: a stream."""
+        _, end = self.span()
+        if end is not None and recording.planes is not None and recording.planes < end:
+            recording.note(f"ended at plane {recording.planes}, before --end {end}")
 
     def _check_rate(self) -> None:
         if not 0 < self.rate < math.inf:

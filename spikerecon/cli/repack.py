@@ -36,15 +36,12 @@ def command(path: str, output: str, source: InputOptions, overwrite: bool, quiet
     spikerecon repack capture.dat -o part.dat --start 1s --end 1.5s --crop 100,50,200,150
     """
     from spikerecon.recording import MIN_PLANES, write_packed
+    from spikerecon.windows import stop_of
 
     start, end = source.span()
     check_file(Path(output), overwrite, source=None if path == "-" else path)
     with source.open(path) as recording:
-        planes = recording.planes
-        if planes is not None:
-            if end is not None and end > planes:
-                raise UsageError(f"end {end} is out of range: this recording has {planes} planes")
-            end = planes if end is None else end
+        end = stop_of(recording.planes, end)
         if end is not None and start >= end:
             raise UsageError(f"planes {start} to {end} are no range; planes count from 0")
         width, height = recording.width, recording.height
@@ -52,8 +49,7 @@ def command(path: str, output: str, source: InputOptions, overwrite: bool, quiet
         with progress(total, step=1, planes_per_second=source.rate, quiet=quiet, unit="planes") as shown:
             chunks = _chunks(recording, start, end, shown.update)
             written = write_packed(output, chunks, width, overwrite=overwrite)
-        if total is not None and written < total:  # it was a stream
-            recording.note(f"ended at plane {start + written}, before --end {end}")
+        source.check_ended(recording)
     if written < MIN_PLANES:
         say(f"note: {output} holds fewer than the {MIN_PLANES} planes that other commands need", quiet)
     say(f"{output}: {width}x{height}, {written} planes, packed", quiet)

@@ -273,7 +273,7 @@ def _open_store(
         upside_down = flip
     whole: Source = source if follow is None else FollowedSource(source, follow)
     recording = Recording(store.name, name if name == "spikelink" else settled, size, upside_down, why, whole)
-    for note in (*getattr(store, "notes", ()), doubt):
+    for note in (*store.notes, doubt):
         if note:
             recording.note(note)
     if isinstance(source, raw1000.RawSource):  # reading tells which rows are missing

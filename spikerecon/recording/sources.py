@@ -91,7 +91,7 @@ class FollowedSource(Source):
         super().__init__()
         self._source, self._patience = source, patience
         self.notes = source.notes
-        self._told = list(getattr(source.store, "notes", ()))
+        self._told = list(source.store.notes)
 
     def read(self, start: int, stop: int) -> Bytes:
         if self.planes is None:
@@ -101,7 +101,7 @@ class FollowedSource(Source):
             if not there:
                 self._source.store.growing = False
                 self._source.refresh()
-                self.notes += [note for note in getattr(self._source.store, "notes", ()) if note not in self._told]
+                self.notes += [note for note in self._source.store.notes if note not in self._told]
                 self.planes, self.leftover_bytes = self._source.planes, self._source.leftover_bytes
         return self._source.read(start, stop)
 

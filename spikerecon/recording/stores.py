@@ -19,14 +19,15 @@ from spikerecon.recording.layouts import Bytes
 class Store(Protocol):
     """Bytes that can be read anywhere.
 
-    `size` is what could be read at the last `refresh`, `written` what was there at all. `growing` is to be set while
-    more is written.
+    `size` is what could be read at the last `refresh`, `written` what was there at all, and `notes` tell what is amiss
+    with it. `growing` is to be set while more is written.
     """
 
     name: str
     size: int
     written: int
     growing: bool
+    notes: list[str]
 
     def refresh(self) -> None:
         """Looks again how much is there."""
@@ -48,6 +49,7 @@ class FileStore:
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
+        self.notes: list[str] = []
         self._file = opened(path)
         self.refresh()
 
