@@ -8,13 +8,14 @@ blocks into one picture. Channels are counted with the paper's sizes: C = (16, 2
 from __future__ import annotations
 
 import itertools
-import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from spikerecon.motion import FOLLOWED_CHANNELS, followed_rates, warp
 
 BLOCK_STRIDE = 20  # planes between the starts of neighbouring blocks
 BLOCKS = 3
@@ -24,7 +25,7 @@ HIDDEN_CHANNELS = 8  # of the hidden state handed to the next finer level
 HEADS = 4
 REACH = 5  # pixels to each side that the convolutions of level 1's picture see
 
-Features = list[Tensor]  # of one block: level 1 (full size) to the coarsest
+Features = list[Tensor]  # of one block: level 1 (full size) to the coarsest; then its planes where motion is followed
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class StirConfig:
     embedding: "hybrid", "explicit" (firing rates alone) or "implicit" (residual block alone).
     attention, warping: False leaves that part out (paper, tables 3b and 3c).
     rate_scale: firing rate, in spikes per plane, that a picture value of 1.0 stands for.
+    follow: whether the decoder is given rates that are followed along the motion seen in the spikes (see `motion`), at
+    every level but the coarsest. The paper's network goes without.
     """
 
     block_planes: int = 20
@@ -46,6 +49,7 @@ class StirConfig:
     attention: bool = True
     warping: bool = True
     rate_scale: float = 1.0
+    follow: bool = False
 
     def __post_init__(self) -> None:
         checks = {
@@ -55,6 +59,7 @@ class StirConfig:
             "groups": self.groups in (1, 2, 3, 4),
             "embedding": self.embedding in ("hybrid", "explicit", "implicit"),
             "rate_scale": self.rate_scale > 0,
+            "follow": not self.follow or self.block_planes == BLOCK_STRIDE,
         }
         for name, ok in checks.items():
             if not ok:
@@ -73,7 +78,7 @@ class StirConfig:
     @property
     def multiple(self) -> int:
         """Height and width inside the network must be multiples of this: 16 for five levels."""
-        return 2 ** (self.levels - 1)
+        return max(2 ** (self.levels - 1), 8 if self.follow else 1)
 
     @property
     def channels(self) -> tuple[int, ...]:
@@ -84,6 +89,11 @@ class StirConfig:
     def embedding_channels(self) -> int:
         """Channels of the level-1 features: only the firing rates where the embedding is explicit."""
         return len(EXPLICIT_TRIMS) if self.embedding == "explicit" else self.channels[0]
+
+    @property
+    def followed_channels(self) -> int:
+        """Channels of followed rates at a level of the decoder."""
+        return FOLLOWED_CHANNELS if self.follow else 0
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for a weights file's metadata."""
@@ -105,32 +115,38 @@ class STIR(nn.Module):
         self.attention = SymmetricAttention(channels[-1]) if config.attention else None
         self.top = TopDecoder(channels[-1])
         self.middle = nn.ModuleList(
-            MiddleDecoder(channels[level], channels[level + 1], config.warping)
-            for level in range(config.levels - 2, 0, -1)
+            MiddleDecoder(channels[level], channels[level + 1], config) for level in range(config.levels - 2, 0, -1)
         )
-        self.bottom = BottomDecoder(channels[0], config.embedding_channels, channels[1], config.groups, config.warping)
+        self.bottom = BottomDecoder(channels[0], channels[1], config)
 
     def encode(self, block: Tensor) -> Features:
         """Features of blocks, each by itself.
 
-        block: (B, block_planes, H, W). Returns one tensor a level, (B, C_l, H / 2**(l-1), W / 2**(l-1)).
+        block: (B, block_planes, H, W). Returns one tensor a level, (B, C_l, H / 2**(l-1), W / 2**(l-1)), and, where
+        motion is followed, the planes as uint8.
         """
         embedded = self.embedding(block)
-        return [embedded, *self.encoder(embedded)]
+        planes = [block.to(torch.uint8, memory_format=torch.contiguous_format)] if self.config.follow else []
+        return [embedded, *self.encoder(embedded), *planes]
 
     def decode(self, before: Features, middle: Features, after: Features, rows: int | None = None) -> list[Tensor]:
         """Pictures of all levels, level 1 (B, 1, H, W) first, unclamped, from the features of three blocks.
 
         rows: level 1, which needs by far the most memory, is drawn in strips of so many rows; None: all at once.
         """
-        coarsest = before[-1], middle[-1], after[-1]
+        top = self.config.levels - 1
+        followed: list[Tensor | None] = [None] * top
+        if self.config.follow:
+            rates = followed_rates(torch.cat([before[-1], middle[-1], after[-1]], 1)) / self.config.rate_scale
+            followed = [F.avg_pool2d(rates, 2**level) if level else rates for level in range(top)]
+        coarsest = before[top], middle[top], after[top]
         tops = self.attention(*coarsest) if self.attention is not None else torch.cat(coarsest, 1)
         state = self.top(tops)
         images = [state.image]
-        for level, decoder in zip(range(self.config.levels - 2, 0, -1), self.middle, strict=True):
-            state = decoder(before[level], middle[level], after[level], state)
+        for level, decoder in zip(range(top - 1, 0, -1), self.middle, strict=True):
+            state = decoder(before[level], middle[level], after[level], state, followed[level])
             images.append(state.image)
-        images.append(self.bottom(before[0], middle[0], after[0], state, rows))
+        images.append(self.bottom(before[0], middle[0], after[0], state, followed[0], rows))
         return images[::-1]
 
     def forward(self, window: Tensor) -> list[Tensor]:
@@ -294,11 +310,14 @@ class DecoderState:
 
 
 class Refine(nn.Module):
-    """The decoder's unit: N to N to 3C channels with a PReLU slope a channel, then a residual block."""
+    """The decoder's unit: N to N to 3C channels with a PReLU slope a channel, then a residual block.
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    followed: channels of followed rates that come in behind the N.
+    """
+
+    def __init__(self, inputs: int, outputs: int, followed: int) -> None:
         super().__init__()
-        self.conv1 = conv_prelu(inputs, inputs, slopes=inputs)
+        self.conv1 = conv_prelu(inputs + followed, inputs, slopes=inputs)
         self.conv2 = conv_prelu(inputs, outputs, slopes=outputs)
         self.residual = ResidualBlock(outputs)
 
@@ -324,15 +343,17 @@ class TopDecoder(nn.Module):
 class MiddleDecoder(nn.Module):
     """Levels between (section 4.5): corrects the coarser level's motions and draws a finer picture."""
 
-    def __init__(self, channels: int, coarser: int, warping: bool) -> None:
+    def __init__(self, channels: int, coarser: int, config: StirConfig) -> None:
         super().__init__()
-        self.warping = warping
+        self.warping = config.warping
         self.up_motion = upsampling(4, 4)
         self.up_hidden = upsampling(3 * coarser, HIDDEN_CHANNELS)
-        self.refine = Refine(1 + 3 * channels + HIDDEN_CHANNELS + 4, 3 * channels)
+        self.refine = Refine(1 + 3 * channels + HIDDEN_CHANNELS + 4, 3 * channels, config.followed_channels)
         self.predict = nn.Conv2d(3 * channels, 5, 3, padding=1)
 
-    def forward(self, before: Tensor, middle: Tensor, after: Tensor, coarse: DecoderState) -> DecoderState:
+    def forward(
+        self, before: Tensor, middle: Tensor, after: Tensor, coarse: DecoderState, followed: Tensor | None
+    ) -> DecoderState:
         motion = upsample_motion(self.up_motion, coarse.motion)
         hidden = self.refine(
             joined(
@@ -341,6 +362,7 @@ class MiddleDecoder(nn.Module):
                 *align(before, after, motion, self.warping),
                 self.up_hidden(coarse.hidden),
                 motion,
+                *(() if followed is None else (followed,)),
                 dtype=middle.dtype,
             )
         )
@@ -351,21 +373,29 @@ class MiddleDecoder(nn.Module):
 class BottomDecoder(nn.Module):
     """Level 1 (section 4.5, multi-motion field estimation): G groups of motions, the picture at full size."""
 
-    def __init__(self, channels: int, embedded: int, coarser: int, groups: int, warping: bool) -> None:
+    def __init__(self, channels: int, coarser: int, config: StirConfig) -> None:
         super().__init__()
-        self.warping = warping
-        self.groups = groups
+        self.warping = config.warping
+        self.groups = groups = config.groups
+        embedded = config.embedding_channels
         extra = 4 * (groups - 1)
         self.up_motion = upsampling(4, 4)
         self.up_hidden = upsampling(3 * coarser, HIDDEN_CHANNELS)
         if extra:
             self.predict_groups = nn.Conv2d(3 * coarser, extra, 3, padding=1)
             self.up_groups = upsampling(extra, extra)
-        self.refine = Refine(1 + embedded + 2 * groups * embedded + HIDDEN_CHANNELS + 4 * groups, 3 * channels)
+        inputs = 1 + embedded + 2 * groups * embedded + HIDDEN_CHANNELS + 4 * groups
+        self.refine = Refine(inputs, 3 * channels, config.followed_channels)
         self.predict = nn.Conv2d(3 * channels, 1, 3, padding=1)
 
     def forward(
-        self, before: Tensor, middle: Tensor, after: Tensor, coarse: DecoderState, rows: int | None = None
+        self,
+        before: Tensor,
+        middle: Tensor,
+        after: Tensor,
+        coarse: DecoderState,
+        followed: Tensor | None,
+        rows: int | None = None,
     ) -> Tensor:
         motions = [upsample_motion(self.up_motion, coarse.motion)]
         if self.groups > 1:
@@ -391,6 +421,7 @@ class BottomDecoder(nn.Module):
                     ),
                     hidden[:, :, part],
                     *(motion[:, :, part] for motion in motions),
+                    *(() if followed is None else (followed[:, :, part],)),
                     dtype=middle.dtype,
                 )
             )
@@ -431,32 +462,3 @@ def align(before: Tensor, after: Tensor, motion: Tensor, warping: bool, first: i
         rows = slice(first, first + motion.shape[2])
         return before[:, :, rows], after[:, :, rows]
     return warp(before, motion[:, :2], first), warp(after, motion[:, 2:], first)
-
-
-def warp(features: Tensor, motion: Tensor, first: int = 0) -> Tensor:
-    """Backward warping, bilinear, the border repeated.
-
-    features: (B, C, h, w). motion: (B, 2, r, w) in pixels, x then y, for rows `first` to `first + r`.
-    Returns (B, C, r, w), of the features' type, or as float32.
-    """
-    batch, channels, height, width = features.shape
-    rows = motion.shape[2]
-    x = torch.linspace(-1, 1, width, device=motion.device)
-    y = torch.linspace(-1, 1, height, device=motion.device)[first : first + rows]
-    x = x + motion[:, 0] / ((width - 1) / 2)
-    y = y[:, None] + motion[:, 1] / ((height - 1) / 2)
-    grid = torch.stack([x, y], -1)
-    # On a CPU grid_sample gives a core to each picture: one picture goes in strips.
-    strips = math.gcd(rows, 8) if batch == 1 and features.device.type == "cpu" else 1
-    with torch.autocast(features.device.type, enabled=False):
-        warped = F.grid_sample(
-            features.float().expand(strips * batch, -1, -1, -1),
-            grid.view(strips * batch, rows // strips, width, 2),
-            "bilinear",
-            "border",
-            align_corners=True,
-        )
-    if strips == 1:
-        return warped  # `joined` changes its type and form in one go
-    # The strips join again on the way back to channels-last.
-    return warped.to(features.dtype).movedim(1, -1).reshape(batch, rows, width, channels).movedim(-1, 1)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from spikerecon import checkpoint
-from spikerecon.network import STIR, StirConfig, warp
+from spikerecon.network import STIR, StirConfig
 
 OFFICIAL = Path(__file__).resolve().parents[2] / "shared" / "official_checkpoint"
 needs_official = pytest.mark.skipif(not OFFICIAL.is_dir(), reason="recorded outputs are not beside the checkout")
@@ -47,7 +47,8 @@ def test_imported_weights_give_the_recorded_pictures_of_every_level(example, pub
 
 
 @pytest.mark.parametrize(
-    "sizes", [{}, {"levels": 3, "groups": 1}, {"embedding": "explicit"}, {"warping": False}, {"groups": 2}]
+    "sizes",
+    [{}, {"levels": 3, "groups": 1}, {"embedding": "explicit"}, {"warping": False}, {"groups": 2}, {"follow": True}],
 )
 @pytest.mark.parametrize("rows", [16, 17, 47, 48, 100])
 def test_strips_join_without_a_seam(sizes, rows):
@@ -97,6 +98,8 @@ def test_the_paper_s_network_has_5_11_million_parameters():
         {"embedding": "implicit", "attention": False},
         {"warping": False},
         {"block_planes": 21},
+        {"follow": True},
+        {"follow": True, "levels": 3, "width": 0.5},
     ],
 )
 def test_variants_draw_every_level(sizes):
@@ -108,7 +111,10 @@ def test_variants_draw_every_level(sizes):
     assert all(torch.isfinite(image).all() for image in images)
 
 
-@pytest.mark.parametrize("sizes", [{"levels": 6}, {"width": 0.3}, {"groups": 5}, {"embedding": "none"}])
+@pytest.mark.parametrize(
+    "sizes",
+    [{"levels": 6}, {"width": 0.3}, {"groups": 5}, {"embedding": "none"}, {"follow": True, "block_planes": 21}],
+)
 def test_sizes_that_do_not_exist_are_refused(sizes):
     with pytest.raises(ValueError, match="no size that STIR has"):
         StirConfig(**sizes)
@@ -132,16 +138,6 @@ def test_explicit_channels_are_rates_over_nested_windows():
     single[:, 3] = 1
     rates = STIR(StirConfig(embedding="explicit")).embedding(single)[0, :, 0, 0]
     assert torch.allclose(rates, torch.tensor([1 / 20, 1 / 16, 0, 0, 0]))
-
-
-def test_warp_fetches_from_where_the_motion_points():
-    features = torch.arange(48.0).view(1, 1, 6, 8)
-    motion = torch.zeros(1, 2, 6, 8)
-    motion[:, 0] = 2  # x
-    motion[:, 1] = -1  # y
-    warped = warp(features, motion)
-    assert torch.allclose(warped[0, 0, 3, 1], features[0, 0, 2, 3], atol=1e-4)
-    assert torch.allclose(warped[0, 0, 0, 7], features[0, 0, 0, 7], atol=1e-4)  # the border is repeated
 
 
 def test_a_window_is_three_blocks_and_the_sides_matter_alike():

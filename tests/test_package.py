@@ -18,12 +18,13 @@ PACKAGE = ROOT / "spikerecon"
 
 # What may import what. A package stands for all modules in it; __init__ and __main__ are the door, not the house.
 RECORDINGS = {"errors", "recording", "windows"}
-ENGINE = {*RECORDINGS, "checkpoint", "colour", "methods", "network", "pipeline"}
+ENGINE = {*RECORDINGS, "checkpoint", "colour", "methods", "motion", "network", "pipeline"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "pipeline": set(),
     "classical": set(),
-    "network": set(),
+    "motion": set(),
+    "network": {"motion"},
     "files": {"errors"},
     "windows": {"errors"},
     "colour": {"errors"},

@@ -12,17 +12,18 @@ import torch
 from PIL import Image
 
 from spikerecon import checkpoint
-from spikerecon.checkpoint import Checkpoint
+from spikerecon.checkpoint import PUBLISHED_CONFIG, Checkpoint
 from spikerecon.engine import Reconstructor, plain_frame
 from spikerecon.errors import SpikeReconError, UsageError, WeightsError
 from spikerecon.methods import Stir
+from spikerecon.motion import FOLLOWED_CHANNELS
 from spikerecon.network import STIR, StirConfig
 from spikerecon.simulate import film
 from spikerecon.training import state
 from spikerecon.training.loop import Trainer, TrainSettings
 from spikerecon.training.losses import PerceptualLoss, stir_loss
 from spikerecon.training.scenes import PLANES, SceneMaker, SpikeBatches, Textures, find_pictures
-from spikerecon.training.start import prepare_start
+from spikerecon.training.start import following, prepare_start
 
 CPU = torch.device("cpu")
 SMALL = StirConfig(levels=3, width=0.5)
@@ -93,7 +94,9 @@ def test_the_loss_is_the_paper_s():
         assert stir_loss(off, truth, one / 4).item() == pytest.approx(0.2 * share, rel=1e-4)
 
 
-@pytest.mark.parametrize("sizes", [{}, {"levels": 3, "width": 0.5}, {"embedding": "explicit", "groups": 1}])
+@pytest.mark.parametrize(
+    "sizes", [{}, {"levels": 3, "width": 0.5, "follow": True}, {"embedding": "explicit", "groups": 1}]
+)
 def test_training_starts_from_a_blurred_picture(sizes):
     torch.manual_seed(0)
     network = STIR(StirConfig(**sizes))
@@ -171,6 +174,24 @@ def test_a_run_can_start_from_weights(textures, tmp_path):
     assert trainer.network.config == SMALL
     for key, value in first.state_dict().items():
         assert torch.equal(trainer.network.state_dict()[key], value), key
+
+
+def test_weights_learn_to_follow_from_where_they_are():
+    """The same pictures at first, and gradients for what comes in anew."""
+    old = STIR(SMALL).eval()
+    start = following(Checkpoint(SMALL, old.state_dict()))
+    assert start.config == replace(SMALL, follow=True)
+    assert following(start) is start
+    network = start.network()
+    window = (torch.rand(2, PLANES, 32, 32) < 0.3).float()
+    pictures = network(window)
+    for picture, before in zip(pictures, old(window), strict=True):
+        assert torch.allclose(picture, before, atol=1e-5)
+    sum(picture.sum() for picture in pictures).backward()
+    for decoder in (network.bottom, *network.middle):
+        assert decoder.refine.conv1[0].weight.grad[:, -FOLLOWED_CHANNELS:].abs().sum() > 0
+    published = Checkpoint(PUBLISHED_CONFIG, {})
+    assert following(published) is published
 
 
 @pytest.fixture

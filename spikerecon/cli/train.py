@@ -65,18 +65,19 @@ def command(
     from spikerecon.training.loop import Trainer, TrainSettings
     from spikerecon.training.losses import PerceptualLoss
     from spikerecon.training.scenes import Textures, find_pictures
+    from spikerecon.training.start import following
 
     if min(steps, batch, patch) < 1 or not learning_rate > 0:
         raise UsageError("steps, batch, patch and learning rate must be above 0")
     if weights and width is not None:
         raise UsageError("--width and --weights exclude each other: weights have their width")
     try:
-        config = None if width is None else StirConfig(width=width)
+        config = None if weights else StirConfig(width=1.0 if width is None else width, follow=True)
     except ValueError as error:
         raise UsageError(f"--width: {error}") from None
     settings = TrainSettings(steps=steps, batch=batch, patch=patch, rate=learning_rate, seed=seed)
     chosen = pick_device(device)
-    start = checkpoint.load(weights) if weights else None
+    start = following(checkpoint.load(weights)) if weights else None
     vgg = PerceptualLoss(perceptual) if perceptual else None
     textures = Textures.load(find_pictures(images), seed=seed)
     with _process_group(chosen) as own:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spikerecon.network import EXPLICIT_TRIMS, STIR
+from spikerecon.checkpoint import Checkpoint
+from spikerecon.network import BLOCK_STRIDE, EXPLICIT_TRIMS, STIR
+
+FOLLOWING_KERNELS = "refine.conv1.0.weight"  # take followed rates in
 
 
 def prepare_start(network: STIR) -> None:
@@ -41,6 +46,22 @@ def prepare_start(network: STIR) -> None:
             second.weight[rate] *= 0.1
             second.weight[rate, place, 1, 1] += 1
             bottom.predict.weight[0, rate, 1, 1] += 1 / rates
+
+
+def following(weights: Checkpoint) -> Checkpoint:
+    """The weights in a network that follows motion: its pictures are the same until it has learnt to make use of it.
+
+    Those of 61-plane windows, which cannot follow, come back as they are.
+    """
+    config = weights.config
+    if config.follow or config.block_planes != BLOCK_STRIDE:
+        return weights
+    config = replace(config, follow=True)
+    state = {
+        key: F.pad(value, (0, 0, 0, 0, 0, config.followed_channels)) if key.endswith(FOLLOWING_KERNELS) else value
+        for key, value in weights.state.items()
+    }
+    return replace(weights, config=config, state=state)
 
 
 def _double(layer: nn.ConvTranspose2d) -> None:

@@ -1,0 +1,195 @@
+"""Motion, seen in the spikes themselves: estimated over a window, and firing rates followed along it.
+
+What moves through a block of 20 planes is blurred in its firing rates. Once its motion is known, planes can be laid
+over each other so that the scene stands still, as at the window's middle, and rates be taken from all of them.
+Motion is found by Lucas and Kanade's method (IJCAI 1981), coarse to fine in space and in time.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# Planes from a window's start, bounds of the means that `followed_rates` gives.
+SPIKE_BOUNDS = (0, 14, 30, 46, 60)
+INTERVAL_BOUNDS = (0, 10, 20, 26, 30, 34, 40, 50, 60)
+STILL_BOUNDS = ((20, 40), (26, 34))
+FOLLOWED_CHANNELS = len(SPIKE_BOUNDS) - 1 + len(INTERVAL_BOUNDS) - 1 + len(STILL_BOUNDS) + 2
+FOLLOWED_TOGETHER = 2  # planes that are averaged before they are moved
+
+COARSENESS = 4  # pixels a side of a motion field's cells
+BIN = 5  # planes averaged before motion is looked for
+# Pixels a side of a cell, planes to both sides of the middle, whether acceleration is looked for as well. A step finds
+# what moves by up to 1.5 cells within its planes: few planes and large cells first.
+SEARCH = (
+    (8, 10, False),
+    (8, 15, False),
+    (8, 20, False),
+    (8, 30, True),
+    (4, 20, False),
+    (4, 30, True),
+    (4, 30, True),
+)
+FASTEST = 2.0  # pixels a plane
+QUICKEST = 0.04  # pixels a plane, faster with every plane
+
+
+def warp(features: Tensor, motion: Tensor, first: int = 0) -> Tensor:
+    """Backward warping, bilinear, the border repeated.
+
+    features: (B, C, h, w). motion: (B, 2, r, w) in pixels, x then y, for rows `first` to `first + r`.
+    Returns (B, C, r, w), of the features' type, or as float32.
+    """
+    batch, channels, height, width = features.shape
+    rows = motion.shape[2]
+    x = torch.linspace(-1, 1, width, device=motion.device)
+    y = torch.linspace(-1, 1, height, device=motion.device)[first : first + rows]
+    x = x + motion[:, 0] / ((width - 1) / 2)
+    y = y[:, None] + motion[:, 1] / ((height - 1) / 2)
+    grid = torch.stack([x, y], -1)
+    # On a CPU grid_sample gives a core to each picture: one picture goes in strips.
+    strips = math.gcd(rows, 8) if batch == 1 and features.device.type == "cpu" else 1
+    with torch.autocast(features.device.type, enabled=False):
+        warped = F.grid_sample(
+            features.float().expand(strips * batch, -1, -1, -1),
+            grid.view(strips * batch, rows // strips, width, 2),
+            "bilinear",
+            "border",
+            align_corners=True,
+        )
+    if strips == 1:
+        return warped  # `joined` changes its type and form in one go
+    # The strips join again on the way back to channels-last.
+    return warped.to(features.dtype).movedim(1, -1).reshape(batch, rows, width, channels).movedim(-1, 1)
+
+
+@torch.no_grad()
+def motion_field(planes: Tensor) -> Tensor:
+    """How the scene moves at the middle of a window.
+
+    planes: (B, 60, H, W) of 0 and 1, H and W multiples of 8. Returns float32 (B, 4, H / 4, W / 4): velocity x, y in
+    pixels a plane and acceleration x, y in pixels a plane squared. t planes after the middle, what was at p then is at
+    p + velocity t + acceleration t^2 / 2. Where nothing can be told, velocity is that of what lies around.
+    """
+    batch, count, height, width = planes.shape
+    with torch.autocast(planes.device.type, enabled=False):
+        binned = planes.view(batch, count // BIN, BIN, height, width).sum(2, dtype=torch.float32)
+        cells = F.avg_pool2d(binned, COARSENESS) / BIN
+        light = cells.mean((1, 2, 3), keepdim=True).clamp(min=1e-3)  # spikes per plane
+        cells = cells / light
+        pyramid = {COARSENESS: cells, 2 * COARSENESS: F.avg_pool2d(cells, 2)}
+        times = torch.arange(BIN / 2, count, BIN, device=planes.device) - count / 2
+        motion = torch.zeros_like(pyramid[SEARCH[0][0]][:, :4])
+        for size, span, accelerating in SEARCH:
+            near = slice((count // 2 - span) // BIN, (count // 2 + span) // BIN)
+            seen = pyramid[size][:, near]
+            if motion.shape[2:] != seen.shape[2:]:
+                motion = F.interpolate(motion, seen.shape[2:], mode="bilinear", align_corners=False)
+            noise = 2e-4 + 0.03 / (light * 2 * span * size**2)
+            motion = _smooth(_corrected(motion, seen, times[near], size, span, noise, accelerating), 1.2)
+        return motion
+
+
+def _corrected(
+    motion: Tensor, seen: Tensor, times: Tensor, size: int, span: int, noise: Tensor, accelerating: bool
+) -> Tensor:
+    """The motion, better by a step of Lucas and Kanade's: how rates still change along it tells what it lacks.
+
+    motion: (B, 4, h, w). seen: rates (B, T, h, w) at `times` (T,), in cells of `size` pixels. noise: (B, 1, 1, 1), the
+    squared slope below which a texture is no texture.
+    """
+    batch, count, height, width = seen.shape
+    shifts = moved_by(motion[:, None], times.view(1, -1, 1, 1, 1)) / size
+    moved = warp(seen.reshape(-1, 1, height, width), shifts.flatten(0, 1)).view(batch, count, height, width)
+    mean = F.pad(_smooth(moved.mean(1, keepdim=True), 0.7), (1, 1, 1, 1), mode="replicate")
+    across = (mean[:, :, 1:-1, 2:] - mean[:, :, 1:-1, :-2]) / 2
+    down = (mean[:, :, 2:, 1:-1] - mean[:, :, :-2, 1:-1]) / 2
+    t = times.view(1, -1, 1, 1)
+    curve = t * t - (t * t).mean()
+    changes = [(t * moved).sum(1, keepdim=True) / (t * t).sum()]
+    if accelerating:
+        changes.append(2 * (curve * moved).sum(1, keepdim=True) / (curve * curve).sum())
+    changes = [_smooth(change, 0.7) for change in changes]
+    products = [across * across, across * down, down * down]
+    products += [slope * change for change in changes for slope in (across, down)]
+    xx, xy, yy, *both = _smooth(torch.cat(products, 1), 2.0).split(1, 1)
+    xx, yy = xx + noise, yy + noise
+    steps = []
+    for x, y in zip(both[::2], both[1::2], strict=True):
+        steps.append(torch.cat([xy * y - yy * x, xy * x - xx * y], 1) * (size / (xx * yy - xy * xy)))
+    velocity = _limited(motion[:, :2] + _limited(steps[0], 1.5 * size / span), FASTEST)
+    acceleration = motion[:, 2:]
+    if accelerating:
+        acceleration = _limited(acceleration + _limited(steps[1], 3 * size / span**2), QUICKEST)
+    return torch.cat([velocity, acceleration], 1)
+
+
+def moved_by(motion: Tensor, time: Tensor | float) -> Tensor:
+    """Pixels (..., 2, h, w), x and y, that the scene moves in so many planes, by its motion (..., 4, h, w)."""
+    velocity, acceleration = motion.split(2, -3)
+    return velocity * time + acceleration * (time * time / 2)
+
+
+def _smooth(x: Tensor, sigma: float) -> Tensor:
+    """Every channel of (B, C, h, w) blurred by a Gaussian, the border repeated."""
+    reach = round(3 * sigma)
+    weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=x.device) / sigma) ** 2)
+    weights = weights / weights.sum()
+    maps = x.flatten(0, 1)[:, None]
+    maps = F.pad(maps, (reach, reach, reach, reach), mode="replicate")
+    maps = F.conv2d(F.conv2d(maps, weights.view(1, 1, 1, -1)), weights.view(1, 1, -1, 1))
+    return maps.view(*x.shape)
+
+
+def _limited(vectors: Tensor, longest: float) -> Tensor:
+    """Vectors (B, 2, h, w), those that are too long shortened."""
+    return vectors * (longest / vectors.norm(dim=1, keepdim=True).clamp(min=longest))
+
+
+def interval_lengths(planes: Tensor) -> Tensor:
+    """Planes from spike to spike around every plane: uint8, like `planes` (B, P, H, W) of 0 and 1, P < 255.
+
+    An interval ends with the plane that fires. Where it begins before the first plane, or ends after the last, it is
+    taken to reach to just outside them, the shortest that is possible.
+    """
+    quiet = 1 - planes.transpose(0, 1).to(torch.uint8)
+    lengths = torch.empty(quiet.shape, dtype=torch.uint8, device=planes.device)
+    passed, ahead = (torch.zeros_like(lengths[0]) for _ in range(2))
+    for silent, length in zip(quiet, lengths, strict=True):
+        torch.add(passed, 1, out=length)
+        torch.mul(length, silent, out=passed)  # a product is many times as quick as filling by a mask
+    for silent, length in zip(reversed(quiet.unbind()), reversed(lengths.unbind()), strict=True):
+        ahead += 1
+        ahead *= silent
+        length += ahead
+    return lengths.transpose(0, 1)
+
+
+@torch.no_grad()
+def followed_rates(planes: Tensor) -> Tensor:
+    """Firing rates of a window, its planes moved to where the scene was at the middle.
+
+    planes: (B, 60, H, W) of 0 and 1, H and W multiples of 8. Returns float32 (B, FOLLOWED_CHANNELS, H, W): means of
+    spikes between SPIKE_BOUNDS, means of one over the inter-spike interval between INTERVAL_BOUNDS, the same between
+    STILL_BOUNDS without being moved, all in spikes per plane; and the velocity x, y in pixels a plane.
+    """
+    count, height, width = planes.shape[1:]
+    motion = F.interpolate(motion_field(planes), (height, width), mode="bilinear", align_corners=False)
+    lengths = interval_lengths(planes)
+    spikes, intervals = ([0 * motion[:, :1] for _ in bounds[1:]] for bounds in (SPIKE_BOUNDS, INTERVAL_BOUNDS))
+    still = [torch.zeros_like(spikes[0]) for _ in STILL_BOUNDS]
+    for first in range(0, count, FOLLOWED_TOGETHER):
+        part = slice(first, first + FOLLOWED_TOGETHER)
+        fired = planes[:, part].sum(1, dtype=torch.float32)
+        rate = lengths[:, part].float().reciprocal_().sum(1)
+        moved = warp(torch.stack([fired, rate], 1), moved_by(motion, first + FOLLOWED_TOGETHER / 2 - count / 2))
+        for sums, bounds, channel in ((spikes, SPIKE_BOUNDS, 0), (intervals, INTERVAL_BOUNDS, 1)):
+            place = next(i for i, bound in enumerate(bounds[1:]) if first < bound)
+            sums[place] += moved[:, channel : channel + 1] / (bounds[place + 1] - bounds[place])
+        for total, (begin, end) in zip(still, STILL_BOUNDS, strict=True):
+            if begin <= first < end:
+                total += rate[:, None] / (end - begin)
+    return torch.cat([*spikes, *intervals, *still, motion[:, :2]], 1)

@@ -1,0 +1,147 @@
+"""Motion seen in spikes: its field, and rates that are followed along it."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from spikerecon.metrics import psnr
+from spikerecon.motion import (
+    FOLLOWED_CHANNELS,
+    INTERVAL_BOUNDS,
+    SPIKE_BOUNDS,
+    followed_rates,
+    interval_lengths,
+    motion_field,
+    warp,
+)
+
+HEIGHT, WIDTH = 96, 128
+SPIKES, INTERVALS = len(SPIKE_BOUNDS) - 1, len(INTERVAL_BOUNDS) - 1
+
+
+def texture() -> Tensor:
+    """Smooth blotches of two sizes, (1, 1, 400, 400), in [0.1, 0.9]."""
+    generator = torch.Generator().manual_seed(3)
+    coarse = torch.rand(1, 1, 40, 40, generator=generator)
+    fine = torch.rand(1, 1, 130, 130, generator=generator)
+    both = [F.interpolate(each, (400, 400), mode="bicubic", align_corners=False) for each in (coarse, fine)]
+    return (0.5 * sum(both)).clamp(0.1, 0.9)
+
+
+def recorded(path, light: float = 0.6) -> tuple[Tensor, Tensor]:
+    """60 planes (1, 60, H, W) of the texture and its rate at their middle. path: pixel positions (2, H, W) at a time
+    to the texture's positions."""
+    y, x = torch.meshgrid(torch.arange(HEIGHT) - HEIGHT / 2, torch.arange(WIDTH) - WIDTH / 2, indexing="ij")
+    times = [*(torch.arange(60) + 0.5 - 30).tolist(), 0.0]
+    grid = torch.stack([torch.stack(path(x, y, t), -1) / 200 for t in times])
+    seen = light * F.grid_sample(texture().expand(61, -1, -1, -1), grid, align_corners=False)[:, 0]
+    phase = torch.rand(HEIGHT, WIDTH, generator=torch.Generator().manual_seed(1))
+    charge = (seen[:60].cumsum(0) + phase).floor()
+    return charge.diff(dim=0, prepend=torch.zeros_like(charge[:1]))[None], seen[60]
+
+
+def moving(velocity, acceleration=(0.0, 0.0)):
+    (u, v), (a, b) = velocity, acceleration
+    return lambda x, y, t: (x - u * t - a * t * t / 2, y - v * t - b * t * t / 2)
+
+
+def inner(field: Tensor) -> Tensor:
+    return field[..., 4:-4, 4:-4]
+
+
+@pytest.mark.parametrize("velocity", [(0.0, 0.0), (0.2, -0.1), (-0.7, 0.4), (1.2, 0.0)])
+@pytest.mark.parametrize("light", [0.6, 0.15])
+def test_the_motion_of_a_pan_is_found(velocity, light):
+    field = motion_field(recorded(moving(velocity), light)[0])
+    assert field.shape == (1, 4, HEIGHT // 4, WIDTH // 4)
+    error = inner(field)[0, :2] - torch.tensor(velocity).view(2, 1, 1)
+    assert error.norm(dim=0).median() < 0.05
+    assert inner(field)[0, 2:].norm(dim=0).median() < 0.006
+
+
+def test_acceleration_is_found():
+    field = inner(motion_field(recorded(moving((0.3, 0.0), (0.01, -0.01)))[0]))[0]
+    assert torch.allclose(field[2:].flatten(1).median(1).values, torch.tensor([0.01, -0.01]), atol=0.004)
+
+
+def test_what_turns_is_found():
+    spin = 0.012
+
+    def turned(x, y, t):
+        c, s = math.cos(spin * t), math.sin(spin * t)
+        return c * x + s * y, c * y - s * x
+
+    field = motion_field(recorded(turned)[0])[0]
+    y, x = torch.meshgrid(4 * torch.arange(24) + 2 - HEIGHT / 2, 4 * torch.arange(32) + 2 - WIDTH / 2, indexing="ij")
+    near = (x.abs() < 40) & (y.abs() < 32)
+    error = (field[:2] - spin * torch.stack([-y, x])).norm(dim=0)
+    assert error[near].median() < 0.06
+
+
+def test_nothing_moves_where_nothing_fires():
+    for planes in (torch.zeros(2, 60, 32, 32), torch.ones(2, 60, 32, 32, dtype=torch.uint8)):
+        assert motion_field(planes).abs().max() < 1e-4
+        assert torch.isfinite(followed_rates(planes)).all()
+
+
+def test_interval_lengths_count_from_spike_to_spike():
+    planes = torch.tensor([0, 0, 1, 0, 1, 1, 0, 0, 0, 0], dtype=torch.uint8).view(1, 10, 1, 1)
+    assert interval_lengths(planes).flatten().tolist() == [3, 3, 3, 2, 2, 1, 5, 5, 5, 5]
+    assert interval_lengths(torch.zeros(1, 60, 1, 1)).flatten().tolist() == [61] * 60
+
+
+def test_rates_of_what_stands_still_are_means_of_its_planes():
+    planes, rate = recorded(moving((0.0, 0.0)))
+    followed = followed_rates(planes)
+    assert followed.shape == (1, FOLLOWED_CHANNELS, HEIGHT, WIDTH)
+    assert followed.dtype == torch.float32
+    for i, (begin, end) in enumerate(itertools.pairwise(SPIKE_BOUNDS)):
+        mean = planes[0, begin:end].mean(0)
+        assert (followed[0, i] - mean).abs().mean() < 0.02
+    for channel in (SPIKES + 3, SPIKES + INTERVALS, SPIKES + INTERVALS + 1):
+        assert (followed[0, channel] - rate).abs().mean() < 0.05
+
+
+@pytest.mark.parametrize("velocity", [(0.8, 0.3), (0.0, -1.2)])
+def test_rates_are_followed_along_the_motion(velocity):
+    planes, rate = recorded(moving(velocity))
+    followed = followed_rates(planes)[0]
+    spikes, intervals = followed[:SPIKES].mean(0), followed[SPIKES : SPIKES + INTERVALS].mean(0)
+
+    def quality(picture: Tensor) -> float:
+        middle = np.s_[24:-24, 40:-40]  # what stays in the picture all the time
+        return psnr(picture.numpy()[middle] / 0.6, rate.numpy()[middle] / 0.6)
+
+    still = max(quality(planes[0, 20:40].mean(0)), quality(planes[0, 10:50].mean(0)))
+    assert quality(spikes) > still + 4
+    assert quality(intervals) > still + 3
+    assert torch.allclose(followed[-2:, 48, 64], torch.tensor(velocity), atol=0.06)
+
+
+def test_windows_of_a_batch_do_not_mix():
+    first, second = (recorded(moving(velocity))[0] for velocity in ((0.5, 0.0), (0.0, 0.0)))
+    both = followed_rates(torch.cat([first, second]))
+    for one, alone in zip(both, (first, second), strict=True):
+        assert torch.allclose(one, followed_rates(alone)[0], atol=1e-4)
+
+
+def test_bytes_and_floats_are_followed_alike():
+    planes = recorded(moving((0.4, 0.1)))[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(followed_rates(planes), followed_rates(planes.to(torch.uint8)))
+    assert torch.equal(followed_rates(planes), followed_rates(planes.to(torch.uint8)))
+
+
+def test_warp_fetches_from_where_the_motion_points():
+    features = torch.arange(48.0).view(1, 1, 6, 8)
+    motion = torch.zeros(1, 2, 6, 8)
+    motion[:, 0] = 2  # x
+    motion[:, 1] = -1  # y
+    warped = warp(features, motion)
+    assert torch.allclose(warped[0, 0, 3, 1], features[0, 0, 2, 3], atol=1e-4)
+    assert torch.allclose(warped[0, 0, 0, 7], features[0, 0, 0, 7], atol=1e-4)  # the border is repeated
