@@ -43,25 +43,38 @@ def warp(features: Tensor, motion: Tensor, first: int = 0) -> Tensor:
     features: (B, C, h, w). motion: (B, 2, r, w) in pixels, x then y, for rows `first` to `first + r`.
     Returns (B, C, r, w), of the features' type, or as float32.
     """
-    batch, channels, height, width = features.shape
-    rows = motion.shape[2]
-    x = torch.linspace(-1, 1, width, device=motion.device)
-    y = torch.linspace(-1, 1, height, device=motion.device)[first : first + rows]
-    x = x + motion[:, 0] / ((width - 1) / 2)
-    y = y[:, None] + motion[:, 1] / ((height - 1) / 2)
-    grid = torch.stack([x, y], -1)
+    height, width = features.shape[2:]
+    own = _places(height, width, motion.device)[first : first + motion.shape[2]]
+    return _fetched(features, own + _in_places(motion, height, width))
+
+
+def _places(height: int, width: int, device: torch.device) -> Tensor:
+    """Where every pixel is, (h, w, 2), x and y from -1 to 1 between the middles of the outermost pixels."""
+    x, y = (torch.linspace(-1, 1, size, device=device) for size in (width, height))
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
+
+
+def _in_places(motion: Tensor, height: int, width: int) -> Tensor:
+    """Motion (B, 2, r, w) in pixels as the difference of two places, (B, r, w, 2)."""
+    return torch.stack([motion[:, 0] / ((width - 1) / 2), motion[:, 1] / ((height - 1) / 2)], -1)
+
+
+def _fetched(features: Tensor, places: Tensor) -> Tensor:
+    """Features (B, C, h, w) at places (B, r, w, 2): (B, C, r, w), of the features' type, or as float32."""
+    batch, channels = features.shape[:2]
+    rows, width = places.shape[1:3]
     # On a CPU grid_sample gives a core to each picture: one picture goes in strips.
     strips = math.gcd(rows, 8) if batch == 1 and features.device.type == "cpu" else 1
     with torch.autocast(features.device.type, enabled=False):
         warped = F.grid_sample(
             features.float().expand(strips * batch, -1, -1, -1),
-            grid.view(strips * batch, rows // strips, width, 2),
+            places.view(strips * batch, rows // strips, width, 2),
             "bilinear",
             "border",
             align_corners=True,
         )
     if strips == 1:
-        return warped  # `joined` changes its type and form in one go
+        return warped  # whoever joins it with others changes its type and form in one go
     # The strips join again on the way back to channels-last.
     return warped.to(features.dtype).movedim(1, -1).reshape(batch, rows, width, channels).movedim(-1, 1)
 
@@ -76,8 +89,8 @@ def motion_field(planes: Tensor) -> Tensor:
     """
     batch, count, height, width = planes.shape
     with torch.autocast(planes.device.type, enabled=False):
-        binned = planes.view(batch, count // BIN, BIN, height, width).sum(2, dtype=torch.float32)
-        cells = F.avg_pool2d(binned, COARSENESS) / BIN
+        binned = planes.to(torch.uint8).view(batch, count // BIN, BIN, height, width).sum(2, dtype=torch.uint8)
+        cells = F.avg_pool2d(binned.float(), COARSENESS) / BIN
         light = cells.mean((1, 2, 3), keepdim=True).clamp(min=1e-3)  # spikes per plane
         cells = cells / light
         pyramid = {COARSENESS: cells, 2 * COARSENESS: F.avg_pool2d(cells, 2)}
@@ -102,12 +115,14 @@ def _corrected(
     squared slope below which a texture is no texture.
     """
     batch, count, height, width = seen.shape
-    shifts = moved_by(motion[:, None], times.view(1, -1, 1, 1, 1)) / size
-    moved = warp(seen.reshape(-1, 1, height, width), shifts.flatten(0, 1)).view(batch, count, height, width)
+    velocity, acceleration = motion.split(2, 1)
+    t = times.view(1, -1, 1, 1)
+    shifts = [velocity[:, i, None] * t + acceleration[:, i, None] * (t * t / 2) for i in range(2)]
+    shift = torch.stack(shifts, 2).flatten(0, 1) / size
+    moved = warp(seen.reshape(-1, 1, height, width), shift).view(batch, count, height, width)
     mean = F.pad(_smooth(moved.mean(1, keepdim=True), 0.7), (1, 1, 1, 1), mode="replicate")
     across = (mean[:, :, 1:-1, 2:] - mean[:, :, 1:-1, :-2]) / 2
     down = (mean[:, :, 2:, 1:-1] - mean[:, :, :-2, 1:-1]) / 2
-    t = times.view(1, -1, 1, 1)
     curve = t * t - (t * t).mean()
     changes = [(t * moved).sum(1, keepdim=True) / (t * t).sum()]
     if accelerating:
@@ -120,17 +135,10 @@ def _corrected(
     steps = []
     for x, y in zip(both[::2], both[1::2], strict=True):
         steps.append(torch.cat([xy * y - yy * x, xy * x - xx * y], 1) * (size / (xx * yy - xy * xy)))
-    velocity = _limited(motion[:, :2] + _limited(steps[0], 1.5 * size / span), FASTEST)
-    acceleration = motion[:, 2:]
+    velocity = _limited(velocity + _limited(steps[0], 1.5 * size / span), FASTEST)
     if accelerating:
         acceleration = _limited(acceleration + _limited(steps[1], 3 * size / span**2), QUICKEST)
     return torch.cat([velocity, acceleration], 1)
-
-
-def moved_by(motion: Tensor, time: Tensor | float) -> Tensor:
-    """Pixels (..., 2, h, w), x and y, that the scene moves in so many planes, by its motion (..., 4, h, w)."""
-    velocity, acceleration = motion.split(2, -3)
-    return velocity * time + acceleration * (time * time / 2)
 
 
 def _smooth(x: Tensor, sigma: float) -> Tensor:
@@ -146,7 +154,8 @@ def _smooth(x: Tensor, sigma: float) -> Tensor:
 
 def _limited(vectors: Tensor, longest: float) -> Tensor:
     """Vectors (B, 2, h, w), those that are too long shortened."""
-    return vectors * (longest / vectors.norm(dim=1, keepdim=True).clamp(min=longest))
+    lengths = torch.hypot(vectors[:, :1], vectors[:, 1:])
+    return vectors * (longest / lengths.clamp(min=longest))
 
 
 def interval_lengths(planes: Tensor) -> Tensor:
@@ -178,18 +187,26 @@ def followed_rates(planes: Tensor) -> Tensor:
     """
     count, height, width = planes.shape[1:]
     motion = F.interpolate(motion_field(planes), (height, width), mode="bilinear", align_corners=False)
+    velocity, acceleration = (_in_places(part, height, width) for part in motion.split(2, 1))
+    own = _places(height, width, planes.device)
     lengths = interval_lengths(planes)
-    spikes, intervals = ([0 * motion[:, :1] for _ in bounds[1:]] for bounds in (SPIKE_BOUNDS, INTERVAL_BOUNDS))
-    still = [torch.zeros_like(spikes[0]) for _ in STILL_BOUNDS]
+    spikes, intervals = (
+        [torch.zeros_like(motion[:, :1]) for _ in each[1:]] for each in (SPIKE_BOUNDS, INTERVAL_BOUNDS)
+    )
+    still = [torch.zeros_like(motion[:, :1]) for _ in STILL_BOUNDS]
+    both = torch.empty_like(motion[:, :2])  # how often a pixel fired, and its rate by intervals
     for first in range(0, count, FOLLOWED_TOGETHER):
-        part = slice(first, first + FOLLOWED_TOGETHER)
-        fired = planes[:, part].sum(1, dtype=torch.float32)
-        rate = lengths[:, part].float().reciprocal_().sum(1)
-        moved = warp(torch.stack([fired, rate], 1), moved_by(motion, first + FOLLOWED_TOGETHER / 2 - count / 2))
+        both.zero_()
+        for plane in range(first, first + FOLLOWED_TOGETHER):
+            both[:, 0] += planes[:, plane]
+            both[:, 1] += lengths[:, plane].float().reciprocal_()
+        time = first + FOLLOWED_TOGETHER / 2 - count / 2
+        places = torch.add(own, velocity, alpha=time).add_(acceleration, alpha=time * time / 2)
+        moved = _fetched(both, places)
         for sums, bounds, channel in ((spikes, SPIKE_BOUNDS, 0), (intervals, INTERVAL_BOUNDS, 1)):
             place = next(i for i, bound in enumerate(bounds[1:]) if first < bound)
-            sums[place] += moved[:, channel : channel + 1] / (bounds[place + 1] - bounds[place])
+            sums[place].add_(moved[:, channel : channel + 1], alpha=1 / (bounds[place + 1] - bounds[place]))
         for total, (begin, end) in zip(still, STILL_BOUNDS, strict=True):
             if begin <= first < end:
-                total += rate[:, None] / (end - begin)
+                total.add_(both[:, 1:], alpha=1 / (end - begin))
     return torch.cat([*spikes, *intervals, *still, motion[:, :2]], 1)
