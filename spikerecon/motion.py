@@ -190,10 +190,11 @@ def followed_rates(planes: Tensor) -> Tensor:
     velocity, acceleration = (_in_places(part, height, width) for part in motion.split(2, 1))
     own = _places(height, width, planes.device)
     lengths = interval_lengths(planes)
-    spikes, intervals = (
-        [torch.zeros_like(motion[:, :1]) for _ in each[1:]] for each in (SPIKE_BOUNDS, INTERVAL_BOUNDS)
+    found = motion.new_zeros(len(planes), FOLLOWED_CHANNELS, height, width)
+    spikes, intervals, still, speeds = found.split(
+        [len(SPIKE_BOUNDS) - 1, len(INTERVAL_BOUNDS) - 1, len(STILL_BOUNDS), 2], 1
     )
-    still = [torch.zeros_like(motion[:, :1]) for _ in STILL_BOUNDS]
+    speeds.copy_(motion[:, :2])
     both = torch.empty_like(motion[:, :2])  # how often a pixel fired, and its rate by intervals
     for first in range(0, count, FOLLOWED_TOGETHER):
         both.zero_()
@@ -205,8 +206,8 @@ def followed_rates(planes: Tensor) -> Tensor:
         moved = _fetched(both, places)
         for sums, bounds, channel in ((spikes, SPIKE_BOUNDS, 0), (intervals, INTERVAL_BOUNDS, 1)):
             place = next(i for i, bound in enumerate(bounds[1:]) if first < bound)
-            sums[place].add_(moved[:, channel : channel + 1], alpha=1 / (bounds[place + 1] - bounds[place]))
-        for total, (begin, end) in zip(still, STILL_BOUNDS, strict=True):
+            sums[:, place].add_(moved[:, channel], alpha=1 / (bounds[place + 1] - bounds[place]))
+        for place, (begin, end) in enumerate(STILL_BOUNDS):
             if begin <= first < end:
-                total.add_(both[:, 1:], alpha=1 / (end - begin))
-    return torch.cat([*spikes, *intervals, *still, motion[:, :2]], 1)
+                still[:, place].add_(both[:, 1], alpha=1 / (end - begin))
+    return found

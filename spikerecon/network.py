@@ -135,10 +135,10 @@ class STIR(nn.Module):
         rows: level 1, which needs by far the most memory, is drawn in strips of so many rows; None: all at once.
         """
         top = self.config.levels - 1
-        followed: list[Tensor | None] = [None] * top
+        followed: list[list[Tensor]] = [[]] * top  # of every level but the coarsest
         if self.config.follow:
-            rates = followed_rates(torch.cat([before[-1], middle[-1], after[-1]], 1)) / self.config.rate_scale
-            followed = [F.avg_pool2d(rates, 2**level) if level else rates for level in range(top)]
+            rates = followed_rates(torch.cat([before[-1], middle[-1], after[-1]], 1))
+            followed = [[F.avg_pool2d(rates, 2**level) if level else rates] for level in range(top)]
         coarsest = before[top], middle[top], after[top]
         tops = self.attention(*coarsest) if self.attention is not None else torch.cat(coarsest, 1)
         state = self.top(tops)
@@ -352,7 +352,7 @@ class MiddleDecoder(nn.Module):
         self.predict = nn.Conv2d(3 * channels, 5, 3, padding=1)
 
     def forward(
-        self, before: Tensor, middle: Tensor, after: Tensor, coarse: DecoderState, followed: Tensor | None
+        self, before: Tensor, middle: Tensor, after: Tensor, coarse: DecoderState, followed: list[Tensor]
     ) -> DecoderState:
         motion = upsample_motion(self.up_motion, coarse.motion)
         hidden = self.refine(
@@ -362,7 +362,7 @@ class MiddleDecoder(nn.Module):
                 *align(before, after, motion, self.warping),
                 self.up_hidden(coarse.hidden),
                 motion,
-                *(() if followed is None else (followed,)),
+                *followed,
                 dtype=middle.dtype,
             )
         )
@@ -394,7 +394,7 @@ class BottomDecoder(nn.Module):
         middle: Tensor,
         after: Tensor,
         coarse: DecoderState,
-        followed: Tensor | None,
+        followed: list[Tensor],
         rows: int | None = None,
     ) -> Tensor:
         motions = [upsample_motion(self.up_motion, coarse.motion)]
@@ -421,7 +421,7 @@ class BottomDecoder(nn.Module):
                     ),
                     hidden[:, :, part],
                     *(motion[:, :, part] for motion in motions),
-                    *(() if followed is None else (followed[:, :, part],)),
+                    *(rates[:, :, part] for rates in followed),
                     dtype=middle.dtype,
                 )
             )

@@ -57,9 +57,9 @@ def test_nothing_is_overwritten_unasked(file: Path, small: Checkpoint):
 def test_bundled_weights_are_found_by_name_and_sound():
     assert list(checkpoint.bundled()) == ["stir", "stir-lite"]
     loaded = checkpoint.load("stir")
-    assert loaded.config == StirConfig()
-    assert loaded.parameters == 5_107_850
-    assert checkpoint.load("stir-lite").config == StirConfig(width=0.5)
+    assert loaded.config == StirConfig(follow=True)
+    assert loaded.parameters == 5_184_458
+    assert checkpoint.load("stir-lite").config == StirConfig(width=0.5, follow=True)
 
 
 def test_an_unknown_name_says_what_there_is():
