@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from spikerecon.classical import interval_lengths
+
 # Planes from a window's start, bounds of the means that `followed_rates` gives.
 SPIKE_BOUNDS = (0, 14, 30, 46, 60)
 INTERVAL_BOUNDS = (0, 10, 20, 26, 30, 34, 40, 50, 60)
@@ -44,14 +46,14 @@ def warp(features: Tensor, motion: Tensor, first: int = 0) -> Tensor:
     Returns (B, C, r, w), of the features' type, or as float32.
     """
     height, width = features.shape[2:]
-    own = _places(height, width, motion.device)[first : first + motion.shape[2]]
+    own = _places(height, width, motion.device, slice(first, first + motion.shape[2]))
     return _fetched(features, own + _in_places(motion, height, width))
 
 
-def _places(height: int, width: int, device: torch.device) -> Tensor:
-    """Where every pixel is, (h, w, 2), x and y from -1 to 1 between the middles of the outermost pixels."""
+def _places(height: int, width: int, device: torch.device, rows: slice = slice(None)) -> Tensor:
+    """Where the pixels of some rows are, (r, w, 2): x and y from -1 to 1 between the middles of the outermost ones."""
     x, y = (torch.linspace(-1, 1, size, device=device) for size in (width, height))
-    return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
+    return torch.stack(torch.meshgrid(x, y[rows], indexing="xy"), -1)
 
 
 def _in_places(motion: Tensor, height: int, width: int) -> Tensor:
@@ -156,25 +158,6 @@ def _limited(vectors: Tensor, longest: float) -> Tensor:
     """Vectors (B, 2, h, w), those that are too long shortened."""
     lengths = torch.hypot(vectors[:, :1], vectors[:, 1:])
     return vectors * (longest / lengths.clamp(min=longest))
-
-
-def interval_lengths(planes: Tensor) -> Tensor:
-    """Planes from spike to spike around every plane: uint8, like `planes` (B, P, H, W) of 0 and 1, P < 255.
-
-    An interval ends with the plane that fires. Where it begins before the first plane, or ends after the last, it is
-    taken to reach to just outside them, the shortest that is possible.
-    """
-    quiet = 1 - planes.transpose(0, 1).to(torch.uint8)
-    lengths = torch.empty(quiet.shape, dtype=torch.uint8, device=planes.device)
-    passed, ahead = (torch.zeros_like(lengths[0]) for _ in range(2))
-    for silent, length in zip(quiet, lengths, strict=True):
-        torch.add(passed, 1, out=length)
-        torch.mul(length, silent, out=passed)  # a product is many times as quick as filling by a mask
-    for silent, length in zip(reversed(quiet.unbind()), reversed(lengths.unbind()), strict=True):
-        ahead += 1
-        ahead *= silent
-        length += ahead
-    return lengths.transpose(0, 1)
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spikerecon.classical import ShortTermPlasticity, tfi, tfp
+from spikerecon.classical import ShortTermPlasticity, interval_lengths, tfi, tfp
 
 
 def pixel(text: str) -> torch.Tensor:
@@ -103,3 +103,10 @@ def test_tfstp_of_pixels_with_little_to_go_by():
     assert fed(torch.zeros(0, 1, 1)).rate().item() == 0
     for text, rate in {"0000": 0, "0100": 1 / 4, "0001": 1 / 4, 40 * "1": 1, "01001" + 99 * "0": 1 / 99}.items():
         assert fed(pixel(text)[0]).rate().item() == pytest.approx(rate, rel=1e-3), text
+
+
+def test_interval_lengths_count_from_spike_to_spike():
+    planes = torch.tensor([0, 0, 1, 0, 1, 1, 0, 0, 0, 0], dtype=torch.uint8).view(1, 10, 1, 1)
+    assert interval_lengths(planes).flatten().tolist() == [3, 3, 3, 2, 2, 1, 5, 5, 5, 5]
+    assert interval_lengths(torch.zeros(1, 60, 1, 1)).flatten().tolist() == [61] * 60
+    assert interval_lengths(torch.zeros(1, 300, 1, 1)).flatten().tolist() == [301] * 300

@@ -15,7 +15,6 @@ from spikerecon.motion import (
     INTERVAL_BOUNDS,
     SPIKE_BOUNDS,
     followed_rates,
-    interval_lengths,
     motion_field,
     warp,
 )
@@ -87,12 +86,6 @@ def test_nothing_moves_where_nothing_fires():
     for planes in (torch.zeros(2, 60, 32, 32), torch.ones(2, 60, 32, 32, dtype=torch.uint8)):
         assert motion_field(planes).abs().max() < 1e-4
         assert torch.isfinite(followed_rates(planes)).all()
-
-
-def test_interval_lengths_count_from_spike_to_spike():
-    planes = torch.tensor([0, 0, 1, 0, 1, 1, 0, 0, 0, 0], dtype=torch.uint8).view(1, 10, 1, 1)
-    assert interval_lengths(planes).flatten().tolist() == [3, 3, 3, 2, 2, 1, 5, 5, 5, 5]
-    assert interval_lengths(torch.zeros(1, 60, 1, 1)).flatten().tolist() == [61] * 60
 
 
 def test_rates_of_what_stands_still_are_means_of_its_planes():

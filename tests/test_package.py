@@ -23,7 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "pipeline": set(),
     "classical": set(),
-    "motion": set(),
+    "motion": {"classical"},
     "network": {"motion"},
     "files": {"errors"},
     "windows": {"errors"},
