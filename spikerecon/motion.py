@@ -1,13 +1,16 @@
 """Motion, seen in the spikes themselves: estimated over a window, and firing rates followed along it.
 
 What moves through a block of 20 planes is blurred in its firing rates. Once its motion is known, planes can be laid
-over each other so that the scene stands still, as at the window's middle, and rates be taken from all of them.
+over each other so that the scene stands still, as at the window's middle, and rates be taken from all of them; and the
+decoder need not find out anew where to fetch the features of the other blocks from.
 Motion is found by Lucas and Kanade's method (IJCAI 1981), coarse to fine in space and in time.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +23,6 @@ SPIKE_BOUNDS = (0, 14, 30, 46, 60)
 INTERVAL_BOUNDS = (0, 10, 20, 26, 30, 34, 40, 50, 60)
 STILL_BOUNDS = ((20, 40), (26, 34))
 FOLLOWED_CHANNELS = len(SPIKE_BOUNDS) - 1 + len(INTERVAL_BOUNDS) - 1 + len(STILL_BOUNDS) + 2
-FOLLOWED_TOGETHER = 2  # planes that are averaged before they are moved
 
 COARSENESS = 4  # pixels a side of a motion field's cells
 BIN = 5  # planes averaged before motion is looked for
@@ -37,6 +39,29 @@ SEARCH = (
 )
 FASTEST = 2.0  # pixels a plane
 QUICKEST = 0.04  # pixels a plane, faster with every plane
+
+
+@dataclass
+class Followed:
+    """What a window's spikes tell of its motion, at the size of one level of the decoder."""
+
+    rates: Tensor  # (B, FOLLOWED_CHANNELS, h, w), see `followed_rates`
+    motion: Tensor  # (B, 4, h, w), pixels: x, y to the earlier block, x, y to the later one
+
+
+@torch.no_grad()
+def follow(planes: Tensor, levels: int, stride: int) -> Iterator[Followed]:
+    """Motion, and rates followed along it, at the sizes of levels 1 (full size) to `levels`.
+
+    planes: (B, 60, H, W) of 0 and 1, H and W multiples of 8. stride: planes from block to block.
+    """
+    field = motion_field(planes)
+    rates = followed_rates(planes, field)
+    motion = torch.cat([displacement(field, -stride), displacement(field, stride)], 1)
+    for level in range(levels):
+        pooled = F.avg_pool2d(rates, 2**level) if level else rates
+        resized = F.interpolate(motion, pooled.shape[2:], mode="bilinear", align_corners=False)
+        yield Followed(pooled, resized / 2**level)
 
 
 def warp(features: Tensor, motion: Tensor, first: int = 0) -> Tensor:
@@ -61,8 +86,11 @@ def _in_places(motion: Tensor, height: int, width: int) -> Tensor:
     return torch.stack([motion[:, 0] / ((width - 1) / 2), motion[:, 1] / ((height - 1) / 2)], -1)
 
 
-def _fetched(features: Tensor, places: Tensor) -> Tensor:
-    """Features (B, C, h, w) at places (B, r, w, 2): (B, C, r, w), of the features' type, or as float32."""
+def _fetched(features: Tensor, places: Tensor, outside: str = "border") -> Tensor:
+    """Features (B, C, h, w) at places (B, r, w, 2): (B, C, r, w), of the features' type, or as float32.
+
+    outside: "border", which is repeated, or "zeros".
+    """
     batch, channels = features.shape[:2]
     rows, width = places.shape[1:3]
     # On a CPU grid_sample gives a core to each picture: one picture goes in strips.
@@ -72,7 +100,7 @@ def _fetched(features: Tensor, places: Tensor) -> Tensor:
             features.float().expand(strips * batch, -1, -1, -1),
             places.view(strips * batch, rows // strips, width, 2),
             "bilinear",
-            "border",
+            outside,
             align_corners=True,
         )
     if strips == 1:
@@ -103,9 +131,18 @@ def motion_field(planes: Tensor) -> Tensor:
             seen = pyramid[size][:, near]
             if motion.shape[2:] != seen.shape[2:]:
                 motion = F.interpolate(motion, seen.shape[2:], mode="bilinear", align_corners=False)
-            noise = 2e-4 + 0.03 / (light * 2 * span * size**2)
+            noise = 6e-4 + 0.03 / (light * 2 * span * size**2)
             motion = _smooth(_corrected(motion, seen, times[near], size, span, noise, accelerating), 1.2)
         return motion
+
+
+def displacement(motion: Tensor, time: float | Tensor) -> Tensor:
+    """Pixels x, y, (B, 2, h, w), between where things are at a window's middle and `time` planes later.
+
+    motion: (B, 4, h, w), velocities and accelerations.
+    """
+    velocity, acceleration = motion.split(2, 1)
+    return velocity * time + acceleration * (time * time / 2)
 
 
 def _corrected(
@@ -118,24 +155,32 @@ def _corrected(
     """
     batch, count, height, width = seen.shape
     velocity, acceleration = motion.split(2, 1)
+    shift = torch.stack([displacement(motion, time) for time in times], 1).flatten(0, 1) / size
+    places = _places(height, width, seen.device) + _in_places(shift, height, width)
+    there = torch.stack([seen, torch.ones_like(seen)], 2).flatten(0, 1)
+    moved, view = _fetched(there, places, "zeros").view(batch, count, 2, height, width).unbind(2)
     t = times.view(1, -1, 1, 1)
-    shifts = [velocity[:, i, None] * t + acceleration[:, i, None] * (t * t / 2) for i in range(2)]
-    shift = torch.stack(shifts, 2).flatten(0, 1) / size
-    moved = warp(seen.reshape(-1, 1, height, width), shift).view(batch, count, height, width)
-    mean = F.pad(_smooth(moved.mean(1, keepdim=True), 0.7), (1, 1, 1, 1), mode="replicate")
+    # What has left the picture has no say: every sum over time is over what is in view.
+    bins = view.sum(1, keepdim=True).clamp(min=0.5)
+    mean = moved.sum(1, keepdim=True) / bins
+    change = moved - view * mean
+    line = view * (t - (view * t).sum(1, keepdim=True) / bins)
+    courses = [(line, (t * t).sum())]
+    if accelerating:
+        bent = t * t / 2
+        curve = view * (bent - (view * bent).sum(1, keepdim=True) / bins)
+        straight = (curve * line).sum(1, keepdim=True) / (line * line).sum(1, keepdim=True).clamp(min=1e-3)
+        courses.append((curve - straight * line, (bent - bent.mean()).square().sum()))
+    mean = F.pad(_smooth(mean, 0.7), (1, 1, 1, 1), mode="replicate")
     across = (mean[:, :, 1:-1, 2:] - mean[:, :, 1:-1, :-2]) / 2
     down = (mean[:, :, 2:, 1:-1] - mean[:, :, :-2, 1:-1]) / 2
-    curve = t * t - (t * t).mean()
-    changes = [(t * moved).sum(1, keepdim=True) / (t * t).sum()]
-    if accelerating:
-        changes.append(2 * (curve * moved).sum(1, keepdim=True) / (curve * curve).sum())
-    changes = [_smooth(change, 0.7) for change in changes]
-    products = [across * across, across * down, down * down]
-    products += [slope * change for change in changes for slope in (across, down)]
-    xx, xy, yy, *both = _smooth(torch.cat(products, 1), 2.0).split(1, 1)
-    xx, yy = xx + noise, yy + noise
     steps = []
-    for x, y in zip(both[::2], both[1::2], strict=True):
+    for course, whole in courses:
+        share = (course * course).sum(1, keepdim=True) / whole
+        slope = _smooth((course * change).sum(1, keepdim=True) / whole, 0.7)
+        products = [share * across * across, share * across * down, share * down * down, across * slope, down * slope]
+        xx, xy, yy, x, y = _smooth(torch.cat(products, 1), 2.0).split(1, 1)
+        xx, yy = xx + noise, yy + noise
         steps.append(torch.cat([xy * y - yy * x, xy * x - xx * y], 1) * (size / (xx * yy - xy * xy)))
     velocity = _limited(velocity + _limited(steps[0], 1.5 * size / span), FASTEST)
     if accelerating:
@@ -161,15 +206,17 @@ def _limited(vectors: Tensor, longest: float) -> Tensor:
 
 
 @torch.no_grad()
-def followed_rates(planes: Tensor) -> Tensor:
+def followed_rates(planes: Tensor, motion: Tensor) -> Tensor:
     """Firing rates of a window, its planes moved to where the scene was at the middle.
 
-    planes: (B, 60, H, W) of 0 and 1, H and W multiples of 8. Returns float32 (B, FOLLOWED_CHANNELS, H, W): means of
-    spikes between SPIKE_BOUNDS, means of one over the inter-spike interval between INTERVAL_BOUNDS, the same between
-    STILL_BOUNDS without being moved, all in spikes per plane; and the velocity x, y in pixels a plane.
+    planes: (B, 60, H, W) of 0 and 1, H and W multiples of 8. motion: their `motion_field`.
+    Returns float32 (B, FOLLOWED_CHANNELS, H, W): means of spikes between SPIKE_BOUNDS, means of one over the inter-spike
+    interval between INTERVAL_BOUNDS, the same between STILL_BOUNDS without being moved, all in spikes per plane; and
+    the velocity x, y in pixels a plane. Means are over the planes in which a place is in view; where it never is, that
+    of the whole window stands in.
     """
     count, height, width = planes.shape[1:]
-    motion = F.interpolate(motion_field(planes), (height, width), mode="bilinear", align_corners=False)
+    motion = F.interpolate(motion, (height, width), mode="bilinear", align_corners=False)
     velocity, acceleration = (_in_places(part, height, width) for part in motion.split(2, 1))
     own = _places(height, width, planes.device)
     lengths = interval_lengths(planes)
@@ -178,19 +225,24 @@ def followed_rates(planes: Tensor) -> Tensor:
         [len(SPIKE_BOUNDS) - 1, len(INTERVAL_BOUNDS) - 1, len(STILL_BOUNDS), 2], 1
     )
     speeds.copy_(motion[:, :2])
-    both = torch.empty_like(motion[:, :2])  # how often a pixel fired, and its rate by intervals
-    for first in range(0, count, FOLLOWED_TOGETHER):
-        both.zero_()
-        for plane in range(first, first + FOLLOWED_TOGETHER):
-            both[:, 0] += planes[:, plane]
-            both[:, 1] += lengths[:, plane].float().reciprocal_()
-        time = first + FOLLOWED_TOGETHER / 2 - count / 2
+    followed = ((spikes, SPIKE_BOUNDS, 0), (intervals, INTERVAL_BOUNDS, 1))
+    views = [torch.full_like(sums, 1e-3) for sums, _, _ in followed]  # pairs of planes that are seen
+    here = torch.ones(len(planes), 3, height, width, device=planes.device)  # a pixel's two rates, and that it is there
+    for first in range(0, count, 2):
+        torch.add(planes[:, first], planes[:, first + 1], out=here[:, 0]).div_(2)
+        # A spike tells of light until half a plane before its end, on average: the later plane's interval is that
+        # of the instant between the two.
+        torch.reciprocal(lengths[:, first + 1].float(), out=here[:, 1])
+        time = first + 1 - count / 2
         places = torch.add(own, velocity, alpha=time).add_(acceleration, alpha=time * time / 2)
-        moved = _fetched(both, places)
-        for sums, bounds, channel in ((spikes, SPIKE_BOUNDS, 0), (intervals, INTERVAL_BOUNDS, 1)):
+        moved = _fetched(here, places, "zeros")
+        for (sums, bounds, channel), view in zip(followed, views, strict=True):
             place = next(i for i, bound in enumerate(bounds[1:]) if first < bound)
-            sums[:, place].add_(moved[:, channel], alpha=1 / (bounds[place + 1] - bounds[place]))
+            sums[:, place] += moved[:, channel]
+            view[:, place] += moved[:, 2]
         for place, (begin, end) in enumerate(STILL_BOUNDS):
             if begin <= first < end:
-                still[:, place].add_(both[:, 1], alpha=1 / (end - begin))
+                still[:, place].add_(here[:, 1], alpha=2 / (end - begin))
+    for (sums, _, _), view in zip(followed, views, strict=True):
+        sums.add_(sums.sum(1, keepdim=True) / view.sum(1, keepdim=True), alpha=1e-3).div_(view)
     return found

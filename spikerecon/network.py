@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spikerecon.motion import FOLLOWED_CHANNELS, followed_rates, warp
+from spikerecon.motion import FOLLOWED_CHANNELS, Followed, follow, warp
 
 BLOCK_STRIDE = 20  # planes between the starts of neighbouring blocks
 BLOCKS = 3
@@ -37,8 +37,8 @@ class StirConfig:
     embedding: "hybrid", "explicit" (firing rates alone) or "implicit" (residual block alone).
     attention, warping: False leaves that part out (paper, tables 3b and 3c).
     rate_scale: firing rate, in spikes per plane, that a picture value of 1.0 stands for.
-    follow: whether the decoder is given rates that are followed along the motion seen in the spikes (see `motion`), at
-    every level but the coarsest. The paper's network goes without.
+    follow: whether the decoder, at every level but the coarsest, is given the motion that is seen in the spikes (see
+    `motion`): what it predicts then comes on top, and rates followed along it come in. The paper's network goes without.
     """
 
     block_planes: int = 20
@@ -135,10 +135,9 @@ class STIR(nn.Module):
         rows: level 1, which needs by far the most memory, is drawn in strips of so many rows; None: all at once.
         """
         top = self.config.levels - 1
-        followed: list[list[Tensor]] = [[]] * top  # of every level but the coarsest
+        followed: list[Followed | None] = [None] * top  # of every level but the coarsest
         if self.config.follow:
-            rates = followed_rates(torch.cat([before[-1], middle[-1], after[-1]], 1))
-            followed = [[F.avg_pool2d(rates, 2**level) if level else rates] for level in range(top)]
+            followed = list(follow(torch.cat([before[-1], middle[-1], after[-1]], 1), top, BLOCK_STRIDE))
         coarsest = before[top], middle[top], after[top]
         tops = self.attention(*coarsest) if self.attention is not None else torch.cat(coarsest, 1)
         state = self.top(tops)
@@ -352,17 +351,18 @@ class MiddleDecoder(nn.Module):
         self.predict = nn.Conv2d(3 * channels, 5, 3, padding=1)
 
     def forward(
-        self, before: Tensor, middle: Tensor, after: Tensor, coarse: DecoderState, followed: list[Tensor]
+        self, before: Tensor, middle: Tensor, after: Tensor, coarse: DecoderState, followed: Followed | None
     ) -> DecoderState:
         motion = upsample_motion(self.up_motion, coarse.motion)
+        seen = motion + followed.motion if followed else motion
         hidden = self.refine(
             joined(
                 upsample_image(coarse.image),
                 middle,
-                *align(before, after, motion, self.warping),
+                *align(before, after, seen, self.warping),
                 self.up_hidden(coarse.hidden),
                 motion,
-                *followed,
+                *([followed.rates] if followed else []),
                 dtype=middle.dtype,
             )
         )
@@ -394,7 +394,7 @@ class BottomDecoder(nn.Module):
         middle: Tensor,
         after: Tensor,
         coarse: DecoderState,
-        followed: list[Tensor],
+        followed: Followed | None,
         rows: int | None = None,
     ) -> Tensor:
         motions = [upsample_motion(self.up_motion, coarse.motion)]
@@ -403,6 +403,11 @@ class BottomDecoder(nn.Module):
             base = coarse.coarse_motion.repeat(1, self.groups - 1, 1, 1)
             groups = base + self.predict_groups(coarse.hidden).float()
             motions += upsample_motion(self.up_groups, groups).split(4, 1)
+        seen = motions
+        if followed:
+            # The last of several groups starts from no motion, for where the one that is seen is wrong.
+            moving = max(self.groups - 1, 1)
+            seen = [motion + followed.motion for motion in motions[:moving]] + motions[moving:]
         image, hidden = upsample_image(coarse.image), self.up_hidden(coarse.hidden)
         height = middle.shape[2]
         strips = []
@@ -416,12 +421,12 @@ class BottomDecoder(nn.Module):
                     middle[:, :, part],
                     *(
                         side
-                        for motion in motions
+                        for motion in seen
                         for side in align(before, after, motion[:, :, part], self.warping, first)
                     ),
                     hidden[:, :, part],
                     *(motion[:, :, part] for motion in motions),
-                    *(rates[:, :, part] for rates in followed),
+                    *([followed.rates[:, :, part]] if followed else []),
                     dtype=middle.dtype,
                 )
             )

@@ -14,7 +14,8 @@ from spikerecon.motion import (
     FOLLOWED_CHANNELS,
     INTERVAL_BOUNDS,
     SPIKE_BOUNDS,
-    followed_rates,
+    displacement,
+    follow,
     motion_field,
     warp,
 )
@@ -49,6 +50,10 @@ def moving(velocity, acceleration=(0.0, 0.0)):
     return lambda x, y, t: (x - u * t - a * t * t / 2, y - v * t - b * t * t / 2)
 
 
+def followed_rates(planes: Tensor) -> Tensor:
+    return next(follow(planes, 1, 20)).rates
+
+
 def inner(field: Tensor) -> Tensor:
     return field[..., 4:-4, 4:-4]
 
@@ -61,6 +66,13 @@ def test_the_motion_of_a_pan_is_found(velocity, light):
     error = inner(field)[0, :2] - torch.tensor(velocity).view(2, 1, 1)
     assert error.norm(dim=0).median() < 0.05
     assert inner(field)[0, 2:].norm(dim=0).median() < 0.006
+
+
+@pytest.mark.parametrize("velocity", [(1.2, 0.0), (-0.5, 0.9)])
+def test_motion_is_found_up_to_the_border(velocity):
+    """Where half of the planes have it out of view as well: what has left must not count as standing still."""
+    error = motion_field(recorded(moving(velocity))[0])[0, :2] - torch.tensor(velocity).view(2, 1, 1)
+    assert error.norm(dim=0).quantile(0.9) < 0.15
 
 
 def test_acceleration_is_found():
@@ -114,6 +126,44 @@ def test_rates_are_followed_along_the_motion(velocity):
     assert quality(spikes) > still + 4
     assert quality(intervals) > still + 3
     assert torch.allclose(followed[-2:, 48, 64], torch.tensor(velocity), atol=0.06)
+
+
+@pytest.mark.parametrize("velocity", [(0.9, 0.0), (-0.6, 0.8)])
+def test_intervals_are_those_of_the_middle(velocity):
+    """Not of half a plane before it, as spikes come late by that."""
+    planes, rate = recorded(moving(velocity))
+    intervals = followed_rates(planes)[0, SPIKES : SPIKES + INTERVALS].mean(0)[24:-24, 40:-40]
+    error = {}
+    for late in (-0.5, 0.0, 0.5):
+        _, shifted = recorded(lambda x, y, t, late=late: moving(velocity)(x, y, t + late))
+        error[late] = (intervals - shifted[24:-24, 40:-40]).square().mean()
+    assert min(error, key=error.get) == 0
+    # The same in both directions: the least of a parabola through the three lies at the middle.
+    assert abs(error[0.5] - error[-0.5]) < 0.3 * (error[0.5] + error[-0.5] - 2 * error[0.0])
+
+
+def test_what_leaves_the_picture_is_not_followed_beyond_it():
+    planes, rate = recorded(moving((1.0, 0.0)))
+    rates = followed_rates(planes)[0]
+    leaving = np.s_[24:-24, -16:-1]  # out of view in the last 14 planes
+    for channel in (3, SPIKES + INTERVALS - 1):
+        assert (rates[channel] - rate)[leaving].abs().mean() < 0.05
+
+
+def test_every_level_has_its_own_pixels():
+    planes = recorded(moving((0.8, 0.3), (0.004, 0.0)))[0]
+    levels = list(follow(planes, 4, 20))
+    for level, followed in enumerate(levels):
+        size = (HEIGHT >> level, WIDTH >> level)
+        assert followed.rates.shape == (1, FOLLOWED_CHANNELS, *size)
+        assert followed.motion.shape == (1, 4, *size)
+        middle = followed.motion[0, :, size[0] // 2, size[1] // 2] * 2**level
+        assert torch.allclose(middle, torch.tensor([-16 + 0.8, -6, 16 + 0.8, 6]), atol=1.0)
+
+
+def test_displacement_is_that_of_even_acceleration():
+    field = torch.tensor([0.5, 0.0, 0.01, -0.02]).view(1, 4, 1, 1)
+    assert torch.allclose(displacement(field, -20).flatten(), torch.tensor([-8.0, -4.0]))
 
 
 def test_windows_of_a_batch_do_not_mix():

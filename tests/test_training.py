@@ -177,13 +177,13 @@ def test_a_run_can_start_from_weights(textures, tmp_path):
 
 
 def test_weights_learn_to_follow_from_where_they_are():
-    """The same pictures at first, and gradients for what comes in anew."""
+    """The same pictures of what stands still at first, and gradients for what comes in anew."""
     old = STIR(SMALL).eval()
     start = following(Checkpoint(SMALL, old.state_dict()))
     assert start.config == replace(SMALL, follow=True)
     assert following(start) is start
     network = start.network()
-    window = (torch.rand(2, PLANES, 32, 32) < 0.3).float()
+    window = (torch.rand(2, 1, 32, 32) < 0.3).float().expand(-1, PLANES, -1, -1)
     pictures = network(window)
     for picture, before in zip(pictures, old(window), strict=True):
         assert torch.allclose(picture, before, atol=1e-5)

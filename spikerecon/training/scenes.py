@@ -294,7 +294,9 @@ class SpikeBatches:
         gain = 1 + flawed * (0.03 * normal(batch, 1, height, width) + 0.01 * normal(batch, 1, height, 1))
         dark = flawed * 0.004 * maker._uniform(batch, 1, height, width)
         light = rates * gain + dark
-        light[noisy] *= 1 + 0.2 * normal(*light[noisy].shape)
+        # Photons that make a spike: a real capture in the dark varies as with some 20.
+        photons = torch.exp(maker._uniform(batch, 1, 1, 1, low=math.log(10), high=math.log(400)))[noisy]
+        light[noisy] = torch.poisson(light[noisy] * photons, maker.generator) / photons
         charge = light.clamp_(0, 1).cumsum(1)
         charge += maker._uniform(batch, 1, height, width)
         whole = charge.floor()

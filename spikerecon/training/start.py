@@ -49,7 +49,7 @@ def prepare_start(network: STIR) -> None:
 
 
 def following(weights: Checkpoint) -> Checkpoint:
-    """The weights in a network that follows motion: its pictures are the same until it has learnt to make use of it.
+    """The weights in a network that follows motion: pictures of what stands still are the same, until it has learnt.
 
     Those of 61-plane windows, which cannot follow, come back as they are.
     """
