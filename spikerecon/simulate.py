@@ -32,7 +32,7 @@ class SensorNoise:
     threshold_spread: float = 0.03  # of the firing threshold, pixel by pixel
     row_spread: float = 0.01  # of the gain, row by row
     dark_current: float = 0.002  # spikes per plane without any light
-    photons_per_spike: float = 400.0  # shot noise: collecting light L varies by sqrt(L / photons_per_spike)
+    photons_per_spike: float = 25.0  # shot noise: a pixel counts photons (a real capture in the dark has 17 to 29)
     stuck_fraction: float = 1e-4  # pixels that fire in every plane
     dead_fraction: float = 1e-4  # pixels that never fire
 
@@ -72,8 +72,10 @@ class SpikeSensor:
 
     def _disturb(self, light: NDArray[np.float32], noise: SensorNoise) -> NDArray[np.float32]:
         light = light + np.float32(noise.dark_current)
-        shot = self._rng.standard_normal(light.shape, np.float32)
-        light = (light + shot * np.sqrt(light / np.float32(noise.photons_per_spike))) * self._gain
+        if np.isfinite(noise.photons_per_spike):
+            photons = self._rng.poisson(light * noise.photons_per_spike)
+            light = (photons / noise.photons_per_spike).astype(np.float32)
+        light = light * self._gain
         light[self._stuck] = 1
         light[self._dead] = 0
         return light

@@ -184,6 +184,10 @@ def test_shot_noise():
     assert counts.var() == pytest.approx(100 / 50 + 1 / 6, rel=0.15)
 
 
+def test_shot_noise_adds_no_light_in_the_dark():
+    assert noisy_counts(0.01, 1000, photons_per_spike=10).mean() == pytest.approx(10, abs=0.1)
+
+
 def test_stuck_and_dead_pixels():
     counts = noisy_counts(0.5, 50, stuck_fraction=0.02, dead_fraction=0.01)
     assert np.mean(counts == 50) == pytest.approx(0.02, abs=0.005)
