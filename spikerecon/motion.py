@@ -57,7 +57,8 @@ def follow(planes: Tensor, levels: int, stride: int) -> Iterator[Followed]:
     """
     field = motion_field(planes)
     rates = followed_rates(planes, field)
-    motion = torch.cat([displacement(field, -stride), displacement(field, stride)], 1)
+    sides = torch.arange(-stride, stride + 1, 2 * stride, device=planes.device)
+    motion = displacement(field, sides).flatten(1, 2)
     for level in range(levels):
         pooled = F.avg_pool2d(rates, 2**level) if level else rates
         resized = F.interpolate(motion, pooled.shape[2:], mode="bilinear", align_corners=False)
@@ -136,13 +137,14 @@ def motion_field(planes: Tensor) -> Tensor:
         return motion
 
 
-def displacement(motion: Tensor, time: float | Tensor) -> Tensor:
-    """Pixels x, y, (B, 2, h, w), between where things are at a window's middle and `time` planes later.
+def displacement(motion: Tensor, times: Tensor) -> Tensor:
+    """Pixels x, y, (B, T, 2, h, w), between where things are at a window's middle and some planes later.
 
-    motion: (B, 4, h, w), velocities and accelerations.
+    motion: (B, 4, h, w), velocities and accelerations. times: (T,), in planes.
     """
-    velocity, acceleration = motion.split(2, 1)
-    return velocity * time + acceleration * (time * time / 2)
+    velocity, acceleration = motion[:, None].split(2, 2)
+    t = times.view(-1, 1, 1, 1)
+    return velocity * t + acceleration * (t * t / 2)
 
 
 def _corrected(
@@ -155,7 +157,7 @@ def _corrected(
     """
     batch, count, height, width = seen.shape
     velocity, acceleration = motion.split(2, 1)
-    shift = torch.stack([displacement(motion, time) for time in times], 1).flatten(0, 1) / size
+    shift = displacement(motion, times).flatten(0, 1) / size
     places = _places(height, width, seen.device) + _in_places(shift, height, width)
     there = torch.stack([seen, torch.ones_like(seen)], 2).flatten(0, 1)
     moved, view = _fetched(there, places, "zeros").view(batch, count, 2, height, width).unbind(2)

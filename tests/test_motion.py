@@ -163,7 +163,7 @@ def test_every_level_has_its_own_pixels():
 
 def test_displacement_is_that_of_even_acceleration():
     field = torch.tensor([0.5, 0.0, 0.01, -0.02]).view(1, 4, 1, 1)
-    assert torch.allclose(displacement(field, -20).flatten(), torch.tensor([-8.0, -4.0]))
+    assert torch.allclose(displacement(field, torch.tensor([-20, 10])).flatten(), torch.tensor([-8.0, -4.0, 5.5, -1.0]))
 
 
 def test_windows_of_a_batch_do_not_mix():
