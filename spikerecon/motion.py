@@ -22,7 +22,8 @@ from spikerecon.classical import interval_lengths
 SPIKE_BOUNDS = (0, 14, 30, 46, 60)
 INTERVAL_BOUNDS = (0, 10, 20, 26, 30, 34, 40, 50, 60)
 STILL_BOUNDS = ((20, 40), (26, 34))
-FOLLOWED_CHANNELS = len(SPIKE_BOUNDS) - 1 + len(INTERVAL_BOUNDS) - 1 + len(STILL_BOUNDS) + 2
+FOLLOWED_RATES = len(SPIKE_BOUNDS) - 1 + len(INTERVAL_BOUNDS) - 1 + len(STILL_BOUNDS)
+FOLLOWED_CHANNELS = FOLLOWED_RATES + 2  # and the velocity
 
 COARSENESS = 4  # pixels a side of a motion field's cells
 BIN = 5  # planes averaged before motion is looked for
@@ -212,10 +213,10 @@ def followed_rates(planes: Tensor, motion: Tensor) -> Tensor:
     """Firing rates of a window, its planes moved to where the scene was at the middle.
 
     planes: (B, 60, H, W) of 0 and 1, H and W multiples of 8. motion: their `motion_field`.
-    Returns float32 (B, FOLLOWED_CHANNELS, H, W): means of spikes between SPIKE_BOUNDS, means of one over the inter-spike
-    interval between INTERVAL_BOUNDS, the same between STILL_BOUNDS without being moved, all in spikes per plane; and
-    the velocity x, y in pixels a plane. Means are over the planes in which a place is in view; where it never is, that
-    of the whole window stands in.
+    Returns float32 (B, FOLLOWED_CHANNELS, H, W): means of spikes between SPIKE_BOUNDS, means of one over the
+    inter-spike interval between INTERVAL_BOUNDS, the same between STILL_BOUNDS without being moved, all in spikes per
+    plane; and the velocity x, y in pixels a plane. Means are over the planes in which a place is in view; where it
+    never is, that of the whole window stands in.
     """
     count, height, width = planes.shape[1:]
     motion = F.interpolate(motion, (height, width), mode="bilinear", align_corners=False)
@@ -228,23 +229,25 @@ def followed_rates(planes: Tensor, motion: Tensor) -> Tensor:
     )
     speeds.copy_(motion[:, :2])
     followed = ((spikes, SPIKE_BOUNDS, 0), (intervals, INTERVAL_BOUNDS, 1))
-    views = [torch.full_like(sums, 1e-3) for sums, _, _ in followed]  # pairs of planes that are seen
+    views = [torch.full_like(sums, 1e-3) for sums, _, _ in followed]  # planes in view
     here = torch.ones(len(planes), 3, height, width, device=planes.device)  # a pixel's two rates, and that it is there
-    for first in range(0, count, 2):
-        torch.add(planes[:, first], planes[:, first + 1], out=here[:, 0]).div_(2)
-        # A spike tells of light until half a plane before its end, on average: the later plane's interval is that
-        # of the instant between the two.
-        torch.reciprocal(lengths[:, first + 1].float(), out=here[:, 1])
-        time = first + 1 - count / 2
+    rates = lengths[:, 0].float().reciprocal()
+    for plane in range(count):
+        here[:, 0] = planes[:, plane]
+        # A spike tells of light until half a plane before its end, on average: an interval, too, comes half a plane
+        # late, and the instant lies between this one's and the next one's.
+        earlier, rates = rates, lengths[:, min(plane + 1, count - 1)].float().reciprocal_()
+        torch.lerp(earlier, rates, 0.5, out=here[:, 1])
+        time = plane + 0.5 - count / 2
         places = torch.add(own, velocity, alpha=time).add_(acceleration, alpha=time * time / 2)
         moved = _fetched(here, places, "zeros")
         for (sums, bounds, channel), view in zip(followed, views, strict=True):
-            place = next(i for i, bound in enumerate(bounds[1:]) if first < bound)
+            place = next(i for i, bound in enumerate(bounds[1:]) if plane < bound)
             sums[:, place] += moved[:, channel]
             view[:, place] += moved[:, 2]
         for place, (begin, end) in enumerate(STILL_BOUNDS):
-            if begin <= first < end:
-                still[:, place].add_(here[:, 1], alpha=2 / (end - begin))
+            if begin <= plane < end:
+                still[:, place].add_(here[:, 1], alpha=1 / (end - begin))
     for (sums, _, _), view in zip(followed, views, strict=True):
         sums.add_(sums.sum(1, keepdim=True) / view.sum(1, keepdim=True), alpha=1e-3).div_(view)
     return found

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spikerecon.motion import FOLLOWED_CHANNELS, Followed, follow, warp
+from spikerecon.motion import FOLLOWED_CHANNELS, FOLLOWED_RATES, Followed, follow, warp
 
 BLOCK_STRIDE = 20  # planes between the starts of neighbouring blocks
 BLOCKS = 3
@@ -24,6 +24,7 @@ EXPLICIT_TRIMS = (0, 2, 4, 6, 8)  # planes cut from each end of a block, one fir
 HIDDEN_CHANNELS = 8  # of the hidden state handed to the next finer level
 HEADS = 4
 REACH = 5  # pixels to each side that the convolutions of level 1's picture see
+FILTERS = 16  # of followed rates, mixed anew at every pixel
 
 Features = list[Tensor]  # of one block: level 1 (full size) to the coarsest; then its planes where motion is followed
 
@@ -38,7 +39,8 @@ class StirConfig:
     attention, warping: False leaves that part out (paper, tables 3b and 3c).
     rate_scale: firing rate, in spikes per plane, that a picture value of 1.0 stands for.
     follow: whether the decoder, at every level but the coarsest, is given the motion that is seen in the spikes (see
-    `motion`): what it predicts then comes on top, and rates followed along it come in. The paper's network goes without.
+    `motion`): what it predicts then comes on top, rates followed along it come in, and linear filters of them, in
+    shares that it predicts, are added to the picture. The paper's network goes without.
     """
 
     block_planes: int = 20
@@ -387,6 +389,9 @@ class BottomDecoder(nn.Module):
         inputs = 1 + embedded + 2 * groups * embedded + HIDDEN_CHANNELS + 4 * groups
         self.refine = Refine(inputs, 3 * channels, config.followed_channels)
         self.predict = nn.Conv2d(3 * channels, 1, 3, padding=1)
+        if config.follow:
+            self.filters = nn.Conv2d(FOLLOWED_RATES, FILTERS, 5, padding=2, bias=False)
+            self.shares = nn.Conv2d(3 * channels, FILTERS, 1)
 
     def forward(
         self,
@@ -431,7 +436,11 @@ class BottomDecoder(nn.Module):
                 )
             )
             with torch.autocast(drawn.device.type, enabled=False):  # bfloat16 has 128 levels from half of white on
-                picture = self.predict(drawn.float())
+                drawn = drawn.float()
+                picture = self.predict(drawn)
+                if followed:
+                    filtered = self.filters(followed.rates[:, :FOLLOWED_RATES, part])
+                    picture = picture + (self.shares(drawn) * filtered).sum(1, keepdim=True)
             strips.append(picture[:, :, top - first : end - first])
         return torch.cat(strips, 2)
 

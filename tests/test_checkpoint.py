@@ -58,7 +58,7 @@ def test_bundled_weights_are_found_by_name_and_sound():
     assert list(checkpoint.bundled()) == ["stir", "stir-lite"]
     loaded = checkpoint.load("stir")
     assert loaded.config == StirConfig(follow=True)
-    assert loaded.parameters == 5_184_458
+    assert loaded.parameters == 5_190_842
     assert checkpoint.load("stir-lite").config == StirConfig(width=0.5, follow=True)
 
 

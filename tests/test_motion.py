@@ -131,7 +131,7 @@ def test_rates_are_followed_along_the_motion(velocity):
 @pytest.mark.parametrize("velocity", [(0.9, 0.0), (-0.6, 0.8)])
 def test_intervals_are_those_of_the_middle(velocity):
     """Not of half a plane before it, as spikes come late by that."""
-    planes, rate = recorded(moving(velocity))
+    planes, _ = recorded(moving(velocity))
     intervals = followed_rates(planes)[0, SPIKES : SPIKES + INTERVALS].mean(0)[24:-24, 40:-40]
     error = {}
     for late in (-0.5, 0.0, 0.5):

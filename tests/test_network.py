@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+import spikerecon.network
 from spikerecon import checkpoint
+from spikerecon.motion import followed_rates, motion_field
 from spikerecon.network import STIR, StirConfig
 
 OFFICIAL = Path(__file__).resolve().parents[2] / "shared" / "official_checkpoint"
@@ -59,6 +61,55 @@ def test_strips_join_without_a_seam(sizes, rows):
         whole, strips = (network.decode(*blocks, rows=given)[0] for given in (None, rows))
     assert strips.shape == whole.shape
     assert torch.allclose(strips, whole, atol=1e-5)
+
+
+def moving_planes() -> torch.Tensor:
+    """A window (1, 60, 64, 96) of waves that move right by half a pixel a plane."""
+    y, x = torch.meshgrid(torch.arange(64), torch.arange(96), indexing="ij")
+    times = torch.arange(60).view(-1, 1, 1) + 0.5
+    light = 0.4 + 0.2 * torch.sin((x - 0.5 * times) / 5) + 0.1 * torch.sin(y / 6)
+    charge = (light.cumsum(0) + torch.rand(64, 96, generator=torch.Generator().manual_seed(0))).floor()
+    return charge.diff(dim=0, prepend=torch.zeros_like(charge[:1]))[None]
+
+
+def test_features_are_fetched_along_the_motion_that_is_seen(monkeypatch):
+    """What the decoder predicts comes on top; of the finest level's groups, the last starts from no motion."""
+    fetched = []
+
+    def align(before, after, motion, warping, first=0):
+        fetched.append(motion)
+        return real(before, after, motion, warping, first)
+
+    real = spikerecon.network.align
+    monkeypatch.setattr(spikerecon.network, "align", align)
+    network = STIR(StirConfig(width=0.5, follow=True)).eval()
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if "predict" in name or "up_motion" in name or "up_groups" in name:
+                parameter.zero_()
+        network(moving_planes())
+    assert len(fetched) == 6  # levels 4 to 2, and three groups
+    for motion, pixels in zip(fetched, (8, 4, 2, 1, 1, 1), strict=True):
+        seen = motion[0, :, motion.shape[2] // 2, motion.shape[3] // 2] * pixels
+        expected = torch.tensor([-10.0, 0, 10, 0]) * (motion is not fetched[-1])
+        assert torch.allclose(seen, expected, atol=0.5)
+
+
+def test_filtered_rates_are_added_in_shares():
+    network = STIR(StirConfig(width=0.5, follow=True)).eval()
+    planes = moving_planes()
+    with torch.no_grad():
+        before = network(planes)[0]
+        network.bottom.shares.weight.zero_()
+        network.bottom.shares.bias.zero_()
+        without = network(planes)[0]
+        network.bottom.filters.weight.zero_()
+        network.bottom.filters.weight[3, 5, 2, 2] = 1  # the third filter passes the fifth rate on
+        network.bottom.shares.bias[3] = 0.5
+        half = network(planes)[0]
+    assert not torch.allclose(before, without, atol=1e-3)
+    rate = followed_rates(planes, motion_field(planes))[:, 5:6]
+    assert torch.allclose(half - without, 0.5 * rate, atol=1e-5)
 
 
 @needs_official

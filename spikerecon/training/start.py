@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spikerecon.checkpoint import Checkpoint
-from spikerecon.network import BLOCK_STRIDE, EXPLICIT_TRIMS, STIR
+from spikerecon.motion import FOLLOWED_RATES
+from spikerecon.network import BLOCK_STRIDE, EXPLICIT_TRIMS, STIR, BottomDecoder
 
 FOLLOWING_KERNELS = "refine.conv1.0.weight"  # take followed rates in
 
@@ -35,6 +36,8 @@ def prepare_start(network: STIR) -> None:
             cast(Tensor, bottom.predict_groups.bias).zero_()
         bottom.refine.residual.conv2.weight *= 0.1
         cast(Tensor, bottom.predict.bias).zero_()
+        if network.config.follow:
+            _prepare_filters(bottom)
         if network.config.embedding == "implicit":
             return
         rates = len(EXPLICIT_TRIMS)
@@ -57,11 +60,22 @@ def following(weights: Checkpoint) -> Checkpoint:
     if config.follow or config.block_planes != BLOCK_STRIDE:
         return weights
     config = replace(config, follow=True)
+    network = STIR(config)
+    _prepare_filters(network.bottom)
     state = {
         key: F.pad(value, (0, 0, 0, 0, 0, config.followed_channels)) if key.endswith(FOLLOWING_KERNELS) else value
         for key, value in weights.state.items()
     }
-    return replace(weights, config=config, state=state)
+    return replace(weights, config=config, state=network.state_dict() | state)
+
+
+@torch.no_grad()
+def _prepare_filters(bottom: BottomDecoder) -> None:
+    """Filters that pass one of the rates each, and have no share in the picture yet."""
+    for place in range(FOLLOWED_RATES):
+        bottom.filters.weight[place, place, 2, 2] += 1
+    bottom.shares.weight.zero_()
+    cast(Tensor, bottom.shares.bias).zero_()
 
 
 def _double(layer: nn.ConvTranspose2d) -> None:
