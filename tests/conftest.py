@@ -1,6 +1,7 @@
 """Recordings that several test files use, and the command line as a function."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -13,6 +14,10 @@ from hypothesis import HealthCheck, Phase, settings
 from spikerecon.cli import main
 from spikerecon.recording import write_packed
 from spikerecon.simulate import make_scene, simulate
+
+# A run in the background of a script ignores Ctrl-C, and the programs that tests interrupt would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: small pictures gain nothing from more, beside other work
 
