@@ -94,4 +94,4 @@ def test_bundled_weights_beat_the_better_tfp():
     assert gain.min() > 0
     assert gain.mean() > 7.4
     assert np.mean(lite - better) > 6.5
-    assert np.mean(stir - lite) < 1.2
+    assert np.mean(stir - lite) < 1.0

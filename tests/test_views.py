@@ -155,7 +155,7 @@ class Still:
 
 
 CLEAN = SensorNoise(stuck_fraction=0, dead_fraction=0)
-FLAWED = SensorNoise(stuck_fraction=3e-3, dead_fraction=3e-3)
+FLAWED = SensorNoise(stuck_fraction=3e-3, dead_fraction=3e-3, photons_per_spike=400)  # flaws stand out
 
 
 def even(rate: float, width: int = 72, height: int = 56) -> Still:
@@ -392,7 +392,7 @@ def test_a_mended_picture_is_nearer_to_the_truth():
         float(np.square(unpack(each.read(30, 70), 72).mean(0) - scene.picture).mean())
         for each in (recording, mended(recording, find_flaws(recording)))
     ]
-    assert error[1] < error[0] / 3
+    assert error[1] < error[0] / 5
 
 
 # The commands

@@ -14,7 +14,7 @@ GOOD_RATE = 0.045
 """Spikes per plane of a usual pixel in a recording that is bright enough for STIR.
 
 Measured with the bundled weights on the built-in scenes at 0.03 spikes a plane for white, with a sensor's noise: two
-to three planes in one were best where much stands still, and two where everything moves.
+to three planes in one were best, where much stands still and where everything moves.
 """
 
 COUNTED_RUN = 200
