@@ -19,6 +19,7 @@ from torch import Tensor
 from spikerecon import windows
 from spikerecon.checkpoint import DEFAULT as DEFAULT_WEIGHTS
 from spikerecon.colour import check_demosaic, demosaic
+from spikerecon.device import PRECISIONS, pick_device, pick_precision
 from spikerecon.errors import DeviceError, UsageError
 from spikerecon.methods import Method, Tfstp, make_method, window_around
 from spikerecon.network import Features
@@ -28,7 +29,6 @@ from spikerecon.windows import WINDOW
 
 T = TypeVar("T")
 
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 STAGES = ("read", "unpack", "encode", "decode", "to host")
 QUEUE_DEPTH = 2  # batches read ahead, and frames waiting to be taken
 CACHE_BYTES = 3 * 2**30  # features kept for later windows (1000x1000 at step 1: 2.7 GiB); others are encoded again
@@ -447,46 +447,6 @@ def plain_frame(method: Method, recording: Recording, center: int, merge: int = 
         blocks = [method.encode(planes[:, start : start + method.block_planes]) for start in starts]
         rates = method.decode(*blocks) / merge
     return Frame(center, crop(rates, recording.height, recording.width)[0].cpu().numpy())
-
-
-def pick_device(name: str) -> torch.device:
-    """The device of a name. Raises DeviceError where it is not there, UsageError for an unknown name."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UsageError(f"unknown device '{name}': choose auto, cpu, cuda, cuda:N or mps") from None
-    if device.type == "cuda":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if (device.index or 0) >= count:
-            raise DeviceError(f"device '{name}' is not there (CUDA devices: {count}): try --device cpu")
-    elif device.type == "mps":
-        if not torch.backends.mps.is_available():
-            raise DeviceError("device 'mps' is not there: try --device cpu")
-    elif device.type != "cpu":
-        raise UsageError(f"unknown device '{name}': choose auto, cpu, cuda, cuda:N or mps")
-    return device
-
-
-def pick_precision(name: str, device: torch.device) -> str:
-    """The precision to compute in. Raises UsageError for an unknown name."""
-    if name != "auto":
-        if name not in PRECISIONS:
-            raise UsageError(f"unknown precision '{name}': choose auto, {', '.join(PRECISIONS)}")
-        return name
-    if device.type == "cuda":
-        # Older ones only imitate bfloat16, and slowly.
-        return "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float16"
-    if device.type == "cpu" and _cpu_has_bfloat16():
-        return "bfloat16"
-    return "float32"
-
-
-def _cpu_has_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 in hardware (AVX512-BF16 or AMX)."""
-    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
 
 
 def _positive(number: int | str, what: str) -> int:

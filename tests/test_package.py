@@ -18,10 +18,10 @@ PACKAGE = ROOT / "spikerecon"
 
 # What may import what. A package stands for all modules in it; __init__ and __main__ are the door, not the house.
 RECORDINGS = {"errors", "recording", "windows"}
-ENGINE = {*RECORDINGS, "checkpoint", "colour", "methods", "motion", "network", "pipeline"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "pipeline": set(),
+    "device": {"errors"},
     "classical": set(),
     "motion": {"classical"},
     "network": {"motion"},
@@ -33,13 +33,13 @@ ALLOWED: dict[str, set[str]] = {
     "plot": {"errors", "files", "recording"},
     "checkpoint": {"errors", "files", "network"},
     "methods": {"errors", "checkpoint", "classical", "network"},
-    "engine": ENGINE,
+    "engine": {*RECORDINGS, "checkpoint", "colour", "device", "methods", "network", "pipeline"},
     "video": {"errors", "files", "pipeline"},
     "simulate": {"errors", "colour", "recording"},
     "comparison": {"engine", "recording"},
     "evaluation": {*RECORDINGS, "colour", "comparison", "engine", "metrics", "video"},
     "benchmark": {"errors", "engine", "methods", "recording", "video"},
-    "training": {*ENGINE, "classical", "engine", "files", "metrics", "plot", "simulate", "training", "video"},
+    "training": {"errors", "checkpoint", "device", "files", "motion", "network", "plot", "training", "video"},
 }
 EVERYTHING = {*ALLOWED, "cli"}
 NO_TORCH = [

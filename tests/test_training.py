@@ -19,7 +19,7 @@ from spikerecon.methods import Stir
 from spikerecon.motion import FOLLOWED_CHANNELS
 from spikerecon.network import STIR, StirConfig
 from spikerecon.simulate import film
-from spikerecon.training import state
+from spikerecon.training import loop, state
 from spikerecon.training.loop import Trainer, TrainSettings
 from spikerecon.training.losses import PerceptualLoss, stir_loss
 from spikerecon.training.scenes import PLANES, SceneMaker, SpikeBatches, Textures, find_pictures
@@ -117,6 +117,17 @@ def test_training_learns(textures, tmp_path):
     assert [progress.step for progress in seen] == [50]
     assert seen[0].validation_psnr > before
     assert [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()] == [50]
+
+
+@pytest.mark.parametrize(("precision", "kind"), [("bfloat16", torch.bfloat16), ("float16", torch.float32)])
+def test_training_takes_bfloat16_where_the_device_has_it(textures, tmp_path, monkeypatch, precision, kind):
+    monkeypatch.setattr(loop, "pick_precision", lambda name, device: precision)
+    trainer = Trainer(tmp_path, textures, config=SMALL, settings=replace(FEW, steps=1))
+    seen = set()
+    for network in (trainer.network, trainer.average):  # steps, validation
+        network.encoder.register_forward_hook(lambda module, given, features: seen.add(features[0].dtype))
+    trainer.run()
+    assert seen == {kind}
 
 
 def test_a_run_goes_on_where_it_stopped(textures, tmp_path):

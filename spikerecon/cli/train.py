@@ -60,7 +60,7 @@ def command(
     spikerecon convert fan.dat -o fan.mp4 --weights run/weights.safetensors
     """
     from spikerecon import checkpoint
-    from spikerecon.engine import pick_device
+    from spikerecon.device import pick_device
     from spikerecon.network import StirConfig
     from spikerecon.training.loop import Trainer, TrainSettings
     from spikerecon.training.losses import PerceptualLoss
@@ -83,7 +83,7 @@ def command(
     with _process_group(chosen) as own:
         trainer = Trainer(output, textures, config=config, settings=settings, start=start, perceptual=vgg, device=own)
         quiet = quiet or trainer.process > 0
-        say(f"{output}: step {trainer.step} of {steps}, on {trainer.device}", quiet)
+        say(f"{output}: step {trainer.step} of {steps}, on {trainer.device} in {trainer.precision}", quiet)
         trainer.run(lambda progress: _show(progress, quiet))
     if trainer.process == 0:
         try:
@@ -107,7 +107,7 @@ def _process_group(device: torch.device) -> Iterator[torch.device]:
     """Join the other processes where torchrun started several; the device is then this process's own."""
     from torch import cuda, distributed
 
-    from spikerecon.engine import pick_device
+    from spikerecon.device import pick_device
 
     if "LOCAL_RANK" not in os.environ:
         yield device
