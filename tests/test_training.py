@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from spikerecon import checkpoint
 from spikerecon.checkpoint import PUBLISHED_CONFIG, Checkpoint
@@ -22,6 +23,7 @@ from spikerecon.simulate import film
 from spikerecon.training import loop, state
 from spikerecon.training.loop import Trainer, TrainSettings
 from spikerecon.training.losses import PerceptualLoss, stir_loss
+from spikerecon.training.optimizer import WEIGHT_DECAY, Muon, orthogonal
 from spikerecon.training.scenes import PLANES, SceneMaker, SpikeBatches, Textures, find_pictures
 from spikerecon.training.start import following, prepare_start
 
@@ -128,6 +130,39 @@ def test_training_takes_bfloat16_where_the_device_has_it(textures, tmp_path, mon
         network.encoder.register_forward_hook(lambda module, given, features: seen.add(features[0].dtype))
     trainer.run()
     assert seen == {kind}
+
+
+@pytest.mark.parametrize("shape", [(48, 300), (96, 32)])
+def test_a_kernel_s_steps_are_equally_long_in_all_directions(shape):
+    torch.manual_seed(0)
+    left, _, right = torch.linalg.svd(torch.randn(shape), full_matrices=False)
+    weak = left @ torch.diag(torch.logspace(0, -2.5, len(right))) @ right
+    lengths = torch.linalg.svdvals(orthogonal(weak))
+    assert lengths.min() > 0.6
+    assert lengths.max() < 1.3
+
+    # Newton and Schulz's iteration as it is written down.
+    wide = (weak if shape[0] < shape[1] else weak.T).double()
+    wide = wide / wide.norm()
+    for _ in range(5):
+        square = wide @ wide.T
+        wide = 3.4445 * wide + (-4.7750 * square + 2.0315 * square @ square) @ wide
+    expected = wide if shape[0] < shape[1] else wide.T
+    assert (orthogonal(weak) - expected).norm() < 1e-3 * expected.norm()
+
+
+def test_muon_s_steps_are_torch_s_but_for_rounding():
+    torch.manual_seed(0)
+    own, other = (nn.Parameter(torch.ones(16, 40)) for _ in range(2))
+    optimizers = [
+        Muon([own], 0.01),
+        torch.optim.Muon([other], lr=0.01, weight_decay=WEIGHT_DECAY, adjust_lr_fn="match_rms_adamw"),
+    ]
+    for _ in range(4):
+        own.grad = other.grad = torch.randn(16, 40)
+        for optimizer in optimizers:
+            optimizer.step()
+    assert (own - other).abs().max() < 0.03 * (other - 1).abs().max()
 
 
 def test_a_run_goes_on_where_it_stopped(textures, tmp_path):
