@@ -149,7 +149,7 @@ class Trainer:
             raise
 
     def _autocast(self) -> torch.autocast:
-        """bfloat16 where the device has instructions for it: imitated it takes ten times as long as float32."""
+        """bfloat16 where the device has instructions for it: imitated it takes eight times as long as float32."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
     def _measure(self, losses: list[Tensor], elapsed: float) -> TrainProgress:

@@ -1,0 +1,62 @@
+"""Winograd's convolutions: the results of plain ones."""
+
+import pytest
+import torch
+from torch import nn
+
+from spikerecon.network import STIR, StirConfig, conv_prelu
+from spikerecon.winograd import FEWEST_CHANNELS, WinogradConvolution, quickened
+
+MANY = FEWEST_CHANNELS
+
+
+@pytest.mark.parametrize("size", [(1, 1), (4, 8), (13, 30), (40, 402), (5, 410)])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_it_is_the_plain_convolution(size, memory_format):
+    torch.manual_seed(0)
+    conv = nn.Conv2d(MANY + 3, MANY + 5, 3, padding=1)
+    x = torch.randn(2, MANY + 3, *size).to(memory_format=memory_format)
+    with torch.inference_mode():
+        found, expected = WinogradConvolution(conv)(x), conv(x)
+    assert found.shape == expected.shape
+    assert (found - expected).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("slopes", [1, MANY])
+def test_it_takes_an_activation_along(slopes):
+    torch.manual_seed(0)
+    layers = nn.Sequential(conv_prelu(MANY, MANY, slopes=slopes))
+    layers[0][1].weight.data.uniform_(-1, 1)
+    x = torch.randn(1, MANY, 20, 20)
+    quick = quickened(layers)
+    assert isinstance(quick[0], WinogradConvolution)
+    with torch.inference_mode():
+        assert (quick(x) - layers(x)).abs().max() < 1e-4
+
+
+def test_a_quick_network_draws_the_same_and_shares_what_it_can():
+    torch.manual_seed(0)
+    network = STIR(StirConfig(follow=True)).eval()
+    quick = quickened(network)
+    replaced = [module for module in quick.modules() if isinstance(module, WinogradConvolution)]
+    assert len(replaced) >= 8
+    assert not any(isinstance(module, WinogradConvolution) for module in network.modules())
+    own = {parameter.data_ptr() for parameter in network.parameters()}
+    assert all(parameter.data_ptr() in own for parameter in quick.parameters())
+    window = (torch.rand(1, 60, 48, 80) < 0.3).float()
+    with torch.inference_mode():
+        assert (quick.reconstruct(window) - network.reconstruct(window)).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    "conv",
+    [
+        nn.Conv2d(MANY, MANY, 1),
+        nn.Conv2d(MANY, MANY, 3),
+        nn.Conv2d(MANY, MANY, 3, stride=2, padding=1),
+        nn.Conv2d(MANY, MANY, 3, padding=1, groups=2),
+        nn.Conv2d(MANY, MANY - 1, 3, padding=1),
+    ],
+)
+def test_other_convolutions_stay(conv):
+    assert quickened(nn.Sequential(conv))[0].__class__ is nn.Conv2d
