@@ -25,7 +25,7 @@ STILL_BOUNDS = ((20, 40), (26, 34))
 FOLLOWED_RATES = len(SPIKE_BOUNDS) - 1 + len(INTERVAL_BOUNDS) - 1 + len(STILL_BOUNDS)
 FOLLOWED_CHANNELS = FOLLOWED_RATES + 2  # and the velocity
 
-COARSENESS = 4  # pixels a side of a motion field's cells
+CELLS = (2, 4, 8)  # pixels a side of a motion field's cells, and of coarser ones
 BIN = 5  # planes averaged before motion is looked for
 # Pixels a side of a cell, planes to both sides of the middle, whether acceleration is looked for as well. A step finds
 # what moves by up to 1.5 cells within its planes: few planes and large cells first.
@@ -36,7 +36,8 @@ SEARCH = (
     (8, 30, True),
     (4, 20, False),
     (4, 30, True),
-    (4, 30, True),
+    (2, 20, False),
+    (2, 30, True),
 )
 FASTEST = 2.0  # pixels a plane
 QUICKEST = 0.04  # pixels a plane, faster with every plane
@@ -115,17 +116,17 @@ def _fetched(features: Tensor, places: Tensor, outside: str = "border") -> Tenso
 def motion_field(planes: Tensor) -> Tensor:
     """How the scene moves at the middle of a window.
 
-    planes: (B, 60, H, W) of 0 and 1, H and W multiples of 8. Returns float32 (B, 4, H / 4, W / 4): velocity x, y in
+    planes: (B, 60, H, W) of 0 and 1, H and W multiples of 8. Returns float32 (B, 4, H / 2, W / 2): velocity x, y in
     pixels a plane and acceleration x, y in pixels a plane squared. t planes after the middle, what was at p then is at
     p + velocity t + acceleration t^2 / 2. Where nothing can be told, velocity is that of what lies around.
     """
     batch, count, height, width = planes.shape
     with torch.autocast(planes.device.type, enabled=False):
         binned = planes.to(torch.uint8).view(batch, count // BIN, BIN, height, width).sum(2, dtype=torch.uint8)
-        cells = F.avg_pool2d(binned.float(), COARSENESS) / BIN
-        light = cells.mean((1, 2, 3), keepdim=True).clamp(min=1e-3)  # spikes per plane
-        cells = cells / light
-        pyramid = {COARSENESS: cells, 2 * COARSENESS: F.avg_pool2d(cells, 2)}
+        binned = binned.float() / BIN
+        light = binned.mean((1, 2, 3), keepdim=True).clamp(min=1e-3)  # spikes per plane
+        binned = binned / light
+        pyramid = {size: F.avg_pool2d(binned, size) for size in CELLS}
         times = torch.arange(BIN / 2, count, BIN, device=planes.device) - count / 2
         motion = torch.zeros_like(pyramid[SEARCH[0][0]][:, :4])
         for size, span, accelerating in SEARCH:
