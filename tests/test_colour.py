@@ -181,8 +181,8 @@ def test_each_colour_is_a_picture_of_its_own(monkeypatch: pytest.MonkeyPatch, me
 def test_a_block_is_encoded_once(monkeypatch: pytest.MonkeyPatch):
     colour = Reconstructor("stir", device="cpu", bayer="rggb")
     encoded = []
-    plain = colour.method.encode
-    monkeypatch.setattr(colour.method, "encode", lambda blocks: encoded.append(len(blocks)) or plain(blocks))
+    plain = colour.quick.encode
+    monkeypatch.setattr(colour.quick, "encode", lambda blocks: encoded.append(len(blocks)) or plain(blocks))
     frames = list(colour.frames(filmed(Drift(32, 32), "rggb", planes=120)))
     assert [frame.center for frame in frames] == [30, 50, 70, 90]
     assert encoded == 6 * [4]
