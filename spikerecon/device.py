@@ -43,6 +43,12 @@ def pick_precision(name: str, device: torch.device) -> str:
     return "float32"
 
 
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """A context in which a network computes in a precision, which `pick_precision` gave."""
+    reduced = precision != "float32"
+    return torch.autocast(device.type, PRECISIONS[precision] if reduced else None, enabled=reduced)
+
+
 def _cpu_has_bfloat16() -> bool:
     """Whether the processor multiplies bfloat16 in hardware (AVX512-BF16 or AMX)."""
     probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")

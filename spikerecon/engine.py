@@ -20,7 +20,7 @@ from torch import Tensor
 from spikerecon import windows
 from spikerecon.checkpoint import DEFAULT as DEFAULT_WEIGHTS
 from spikerecon.colour import check_demosaic, demosaic
-from spikerecon.device import PRECISIONS, pick_device, pick_precision
+from spikerecon.device import autocast, pick_device, pick_precision
 from spikerecon.errors import DeviceError, UsageError
 from spikerecon.methods import Method, Stir, Tfstp, make_method, window_around
 from spikerecon.network import Features
@@ -282,7 +282,7 @@ class _Run:
     def start(self, batch: list[tuple[int, NDArray[np.uint8]]]) -> list[_Coming]:
         """The frames of windows (centre, packed rows); in parts where the device's memory is too small."""
         try:
-            with torch.inference_mode(), self._autocast():
+            with torch.inference_mode(), autocast(self.engine.device, self.engine.precision):
                 return [self._start(batch)]
         except RuntimeError as error:
             if not _is_out_of_memory(error):
@@ -362,14 +362,6 @@ class _Run:
             return False
         size = sum(level.nbytes for level in self.features[start])
         return size * len(self.features) <= CACHE_BYTES or start >= center + self.offsets[-1]
-
-    def _autocast(self) -> torch.autocast:
-        precision = PRECISIONS[self.engine.precision]
-        return torch.autocast(
-            self.engine.device.type,
-            precision if precision != torch.float32 else None,
-            enabled=precision != torch.float32,
-        )
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

@@ -123,10 +123,10 @@ def motion_field(planes: Tensor) -> Tensor:
     batch, count, height, width = planes.shape
     with torch.autocast(planes.device.type, enabled=False):
         binned = planes.to(torch.uint8).view(batch, count // BIN, BIN, height, width).sum(2, dtype=torch.uint8)
-        binned = binned.float() / BIN
-        light = binned.mean((1, 2, 3), keepdim=True).clamp(min=1e-3)  # spikes per plane
-        binned = binned / light
-        pyramid = {size: F.avg_pool2d(binned, size) for size in CELLS}
+        cells = F.avg_pool2d(binned.float(), CELLS[0]) / BIN
+        light = cells.mean((1, 2, 3), keepdim=True).clamp(min=1e-3)  # spikes per plane
+        cells = cells / light
+        pyramid = {size: F.avg_pool2d(cells, size // CELLS[0]) for size in CELLS}
         times = torch.arange(BIN / 2, count, BIN, device=planes.device) - count / 2
         motion = torch.zeros_like(pyramid[SEARCH[0][0]][:, :4])
         for size, span, accelerating in SEARCH:

@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from spikerecon import checkpoint
 from spikerecon.checkpoint import Checkpoint
-from spikerecon.device import pick_precision
+from spikerecon.device import autocast, pick_precision
 from spikerecon.errors import SpikeReconError, UsageError
 from spikerecon.network import STIR, StirConfig
 from spikerecon.plot import draw_curve
@@ -86,6 +86,7 @@ class Trainer:
         self.folder = Path(folder)
         self.settings = settings or TrainSettings()
         self.device = torch.device(device)
+        # bfloat16 only where there are instructions for it: imitated, it takes eight times as long as float32.
         self.precision = pick_precision("auto", self.device)
         if self.precision == "float16":
             self.precision = "float32"  # gradients would need to be scaled
@@ -148,10 +149,6 @@ class Trainer:
                 self.save()
             raise
 
-    def _autocast(self) -> torch.autocast:
-        """bfloat16 where the device has instructions for it: imitated it takes eight times as long as float32."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
-
     def _measure(self, losses: list[Tensor], elapsed: float) -> TrainProgress:
         """Look at the last steps; save and log where it is time to."""
         settings = self.settings
@@ -181,7 +178,7 @@ class Trainer:
     def _train_step(self) -> Tensor:
         spikes, truth, full_scale = self.batches.next()
         scale = self.network.config.rate_scale
-        with self._autocast():
+        with autocast(self.device, self.precision):
             images = self.model(spikes.to(memory_format=torch.channels_last))
             loss = stir_loss(images, truth / scale, full_scale / scale)
             if self.perceptual is not None:
@@ -219,7 +216,7 @@ class Trainer:
         """Mean PSNR in dB (peak: a scene's full scale) of the averaged weights on scenes kept apart."""
         values = []
         for spikes, truth, full_scale in self.validation:
-            with self._autocast():
+            with autocast(self.device, self.precision):
                 rate = self.average.reconstruct(spikes.to(memory_format=torch.channels_last))
             error = ((rate - truth[:, 0]) / full_scale[:, None, None]).square().mean((1, 2))
             values.append(-10 * error.log10())
