@@ -130,6 +130,8 @@ def test_what_it_says(spikerecon: Command, small_file: Path):
     assert "stir: weights stir (" in said
     assert "on cpu in float32, gain " in said
     assert "out.mp4: 3 frames, " in said
+    said = spikerecon("convert", small_file, "-o", "all.mp4", *SMALL, "--step", 1, "--dry-run").stderr
+    assert "a frame every plane = 40000 frames/s" in said
 
 
 def test_quiet_is_silent(spikerecon: Command, small_file: Path):

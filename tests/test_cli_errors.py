@@ -139,7 +139,7 @@ WRONG = [
     ("center 15 is out of range", 2, f"frames small.dat {' '.join(SMALL)} --center 15 --compare tfp,tfstp"),
     # where to
     ("out.avi: unknown suffix .avi", 2, "convert small.dat -o out.avi"),
-    ("out.txt: unknown suffix .txt", 2, f"{FRAMES} --center 60 -o out.txt"),
+    ("out.txt: single pictures go to a .png file or a folder", 2, f"{FRAMES} --center 60 -o out.txt"),
     ("needs one number", 2, "convert small.dat -o out.png"),
     ("taken.mp4: exists already; give -y", 1, "convert small.dat -o taken.mp4"),
     ("full: is not empty; give -y", 1, "convert small.dat -o full"),

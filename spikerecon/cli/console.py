@@ -136,7 +136,8 @@ def _finite(value: Any) -> Any:
 def rates_text(planes_per_second: float, step: int, fps: float) -> str:
     """The three rates that get mixed up, and the slow motion they give."""
     frames = planes_per_second / step
+    planes = "plane" if step == 1 else f"{step} planes"
     return (
-        f"{planes_per_second:g} planes/s, a frame every {step} planes = {frames:g} frames/s, "
+        f"{planes_per_second:g} planes/s, a frame every {planes} = {frames:g} frames/s, "
         f"played at {fps:g} = {frames / fps:.3g}x slow motion"
     )

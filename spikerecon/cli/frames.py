@@ -80,9 +80,12 @@ def command(
         files = [Path(output)]
     else:
         files = [Path(output) / f"{name}_{c:06d}.png" for c in wanted]
-        # Its parent must be there, too.
-        if not Path(output).is_dir() and video.check_output(output).container:
-            raise UsageError(f"{output}: single pictures go to a .png file or a folder; 'convert' writes videos")
+        if not Path(output).is_dir():
+            if Path(output).suffix and not output.endswith("/"):
+                raise UsageError(
+                    f"{output}: single pictures go to a .png file or a folder (end it with /); 'convert' writes videos"
+                )
+            video.check_output(output)  # its parent must be there, too
     for file in files:
         if file.parent.is_dir() or one_file:
             video.check_png(file, overwrite=overwrite)
