@@ -54,6 +54,12 @@ def test_nothing_is_overwritten_unasked(file: Path, small: Checkpoint):
     assert os.listdir(file.parent) == [file.name]
 
 
+def test_bundled_weights_are_stored_in_half_precision():
+    """What loads them makes float32 of them, which written back would be twice as large."""
+    kinds = {value.dtype for path in checkpoint.bundled().values() for value in load_file(path).values()}
+    assert kinds == {torch.float16, torch.int64}  # whole numbers count batches
+
+
 def test_bundled_weights_are_found_by_name_and_sound():
     assert list(checkpoint.bundled()) == ["stir", "stir-lite"]
     loaded = checkpoint.load("stir")

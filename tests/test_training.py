@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
@@ -24,7 +25,7 @@ from spikerecon.training import loop, state
 from spikerecon.training.loop import Trainer, TrainSettings
 from spikerecon.training.losses import PerceptualLoss, stir_loss
 from spikerecon.training.optimizer import WEIGHT_DECAY, Muon, orthogonal
-from spikerecon.training.scenes import PLANES, SceneMaker, SpikeBatches, Textures, find_pictures
+from spikerecon.training.scenes import PLANES, TILE, SceneMaker, SpikeBatches, Textures, find_pictures
 from spikerecon.training.start import following, prepare_start
 
 CPU = torch.device("cpu")
@@ -75,6 +76,21 @@ def test_scenes_move_and_come_from_the_seed_alone(textures):
     # the truth is the light between planes 29 and 30
     around = (first[:, 29] + first[:, 30]) / 2
     assert (first[:, PLANES] - around).abs().mean() < (first[:, PLANES] - first[:, 0]).abs().mean()
+
+
+def test_scenes_are_as_sharp_as_the_pictures_are():
+    fine = torch.fft.fftfreq(TILE).square()
+    spectrum = torch.fft.fft2(torch.randn(40, TILE, TILE, generator=torch.Generator().manual_seed(0)))
+    picture = torch.fft.ifft2(spectrum / (fine[:, None] + fine + TILE**-2).sqrt()).real  # 1 / f, as photographs have
+    picture = 0.5 + 0.15 * picture / picture.std((1, 2), keepdim=True)
+    nothing = torch.zeros(1, 2, TILE, TILE, dtype=torch.uint8)
+    textures = Textures((picture.clamp(0, 1) * 255).byte(), nothing, torch.tensor([False]))
+    truth = SceneMaker(textures, 96, CPU, seed=0).render(40)[:, -1]
+
+    def detail(x: torch.Tensor) -> float:
+        return ((x - F.avg_pool2d(x, 3, 1, 1)).var((1, 2)) / x.var((1, 2))).mean().item()
+
+    assert detail(truth) > detail(picture[:, :96, :96])
 
 
 def test_steps_are_worked_out_on_the_device_that_trains(textures, tmp_path, shapes_only):

@@ -24,6 +24,7 @@ TILE = 320  # pixels a side of a texture: holds a patch of 96 and the longest pa
 PLANES = 60
 MIDDLE = PLANES // 2  # the truth is the light at the start of this plane
 MAX_SPEED = 1.5  # pixels a plane
+SHARPENING = 2.5  # times the difference of a pixel and the mean around it, at most
 
 
 def find_pictures(folders: Iterable[str | os.PathLike[str]]) -> list[Path]:
@@ -197,8 +198,11 @@ class SceneMaker:
         return torch.randint(count, (batch,), generator=self.generator, device=self.device)
 
     def _toned(self, texture: Tensor) -> Tensor:
-        """Random contrast and brightness; some negatives."""
+        """Textures (B, 1, TILE, TILE) of random sharpness, contrast and brightness; some negatives."""
         batch = len(texture)
+        # Sampling between pixels softens; and large pixels see sharper than photographs at their full size are.
+        detail = texture - F.avg_pool2d(texture, 3, 1, 1, count_include_pad=False)
+        texture = (texture + SHARPENING * self._uniform(batch, 1, 1, 1) * detail).clamp(0, 1)
         low = 0.3 * self._uniform(batch, 1, 1, 1) ** 3
         high = 1 - 0.4 * self._uniform(batch, 1, 1, 1) ** 2
         negative = self._uniform(batch, 1, 1, 1) < 0.1
