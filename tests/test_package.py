@@ -40,7 +40,18 @@ ALLOWED: dict[str, set[str]] = {
     "comparison": {"engine", "recording"},
     "evaluation": {*RECORDINGS, "colour", "comparison", "engine", "metrics", "video"},
     "benchmark": {"errors", "engine", "methods", "recording", "video"},
-    "training": {"errors", "checkpoint", "device", "files", "motion", "network", "plot", "training", "video"},
+    "training": {
+        "errors",
+        "checkpoint",
+        "device",
+        "files",
+        "motion",
+        "network",
+        "plot",
+        "training",
+        "video",
+        "winograd",
+    },
 }
 EVERYTHING = {*ALLOWED, "cli"}
 NO_TORCH = [

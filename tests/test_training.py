@@ -27,6 +27,7 @@ from spikerecon.training.losses import PerceptualLoss, stir_loss
 from spikerecon.training.optimizer import WEIGHT_DECAY, Muon, orthogonal
 from spikerecon.training.scenes import PLANES, TILE, SceneMaker, SpikeBatches, Textures, find_pictures
 from spikerecon.training.start import following, prepare_start
+from spikerecon.winograd import LearntConvolution
 
 CPU = torch.device("cpu")
 SMALL = StirConfig(levels=3, width=0.5)
@@ -142,8 +143,10 @@ def test_training_takes_bfloat16_where_the_device_has_it(textures, tmp_path, mon
     monkeypatch.setattr(loop, "pick_precision", lambda name, device: precision)
     trainer = Trainer(tmp_path, textures, config=SMALL, settings=replace(FEW, steps=1))
     seen = set()
-    for network in (trainer.network, trainer.average):  # steps, validation
+    for network in (trainer.model, trainer.average):  # steps, validation
         network.encoder.register_forward_hook(lambda module, given, features: seen.add(features[0].dtype))
+    quick = any(isinstance(module, LearntConvolution) for module in trainer.model.modules())
+    assert quick == (kind == torch.float32)
     trainer.run()
     assert seen == {kind}
 

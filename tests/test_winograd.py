@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from spikerecon.network import STIR, StirConfig, conv_prelu
-from spikerecon.winograd import FEWEST_CHANNELS, WinogradConvolution, quickened
+from spikerecon.winograd import FEWEST_CHANNELS, LearntConvolution, WinogradConvolution, quickened
 
 MANY = FEWEST_CHANNELS
 
@@ -32,6 +32,36 @@ def test_it_takes_an_activation_along(slopes):
     assert isinstance(quick[0], WinogradConvolution)
     with torch.inference_mode():
         assert (quick(x) - layers(x)).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("size", [(1, 1), (13, 30), (40, 402)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_gradients_are_those_of_the_plain_convolution(size, bias):
+    torch.manual_seed(0)
+    conv = nn.Conv2d(MANY + 3, MANY + 5, 3, padding=1, bias=bias)
+    x = torch.randn(2, MANY + 3, *size, requires_grad=True)
+    towards = torch.randn(2, MANY + 5, *size)
+    expected = torch.autograd.grad((conv(x) * towards).sum(), [x, *conv.parameters()])
+    found = torch.autograd.grad((LearntConvolution(conv)(x) * towards).sum(), [x, *conv.parameters()])
+    for one, other in zip(found, expected, strict=True):
+        assert (one - other).abs().max() < 1e-4 * max(1, other.abs().max())
+
+
+def test_a_network_learns_the_same_from_quick_gradients():
+    torch.manual_seed(0)
+    network = STIR(StirConfig(follow=True)).train()
+    quick = quickened(network, learning=True)
+    assert sum(isinstance(module, LearntConvolution) for module in quick.modules()) > 12
+    window = (torch.rand(2, 60, 32, 48) < 0.3).float()
+    gradients = []
+    for one in (network, quick):
+        network.zero_grad()
+        sum(image.square().mean() for image in one(window)).backward()
+        gradients.append([parameter.grad for parameter in network.parameters()])
+    for found, expected in zip(gradients[1], gradients[0], strict=True):
+        if expected is not None:
+            assert (found - expected).norm() < 1e-3 * expected.norm() + 1e-6
+    assert network.embedding.bn1.num_batches_tracked == 2  # statistics are shared too
 
 
 def test_a_quick_network_draws_the_same_and_shares_what_it_can():

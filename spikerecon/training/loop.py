@@ -25,6 +25,7 @@ from spikerecon.training.optimizer import KernelOptimizer
 from spikerecon.training.scenes import PLANES, SceneMaker, SpikeBatches, Textures
 from spikerecon.training.start import prepare_start
 from spikerecon.training.state import load_state, save_state
+from spikerecon.winograd import quickened
 
 LOG_EVERY = 50  # steps between lines of the log
 VALIDATION_SEED = 2**31
@@ -113,7 +114,9 @@ class Trainer:
         self.perceptual = perceptual.to(self.device) if perceptual else None
         self.optimizer = KernelOptimizer(self.network, self.settings.rate)
         self._resume()
-        self.model: nn.Module = DistributedDataParallel(self.network) if grouped else self.network
+        plain = self.device.type == "cpu" and self.precision == "float32"
+        model = quickened(self.network, learning=True) if plain else self.network
+        self.model: nn.Module = DistributedDataParallel(model) if grouped else model
         # Going on from a stop sees new scenes, and so does every process.
         seed = self.settings.seed + 1_000_003 * self.step + 7919 * self.process
         maker = SceneMaker(textures, self.settings.patch, self.device, seed + 1)
@@ -131,7 +134,7 @@ class Trainer:
         losses: list[Tensor] = []
         since = time.monotonic()
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.network.train()
+        self.model.train()
         try:
             while self.step < settings.steps:
                 losses.append(self._train_step())
