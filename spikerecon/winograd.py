@@ -1,7 +1,7 @@
-"""Convolutions in float32 on a CPU, Winograd's way: a quarter of the multiplications, the same result but for rounding.
+"""Convolutions in float32 on a CPU, Winograd's way: a fifth of the multiplications, the same result but for rounding.
 
-F(4x4, 3x3) of Lavin and Gray ("Fast algorithms for convolutional neural networks", CVPR 2016): tiles of 6x6 pixels, 4
-apart, are transformed, multiplied by the transformed kernel, and transformed back to 4x4 pixels.
+F(6x6, 3x3) of Lavin and Gray ("Fast algorithms for convolutional neural networks", CVPR 2016): tiles of 8x8 pixels, 6
+apart, are transformed, multiplied by the transformed kernel, and transformed back to 6x6 pixels.
 """
 
 from __future__ import annotations
@@ -19,19 +19,23 @@ M = TypeVar("M", bound=nn.Module)
 
 FEWEST_CHANNELS = 64  # in and out: with fewer, the transforms cost what they save
 FEWEST_LEARNT = 48  # where it is trained: plain gradients cost more still
+FEWEST_PIXELS = 1024  # of a batch: with fewer, the kernel's own transform does, which changes from step to step
 TILES = 100  # worked on at once: what the caches hold
-INPUT = torch.tensor(
-    [
-        [4.0, 0, -5, 0, 1, 0],
-        [0, -4, -4, 1, 1, 0],
-        [0, 4, -4, -1, 1, 0],
-        [0, -2, -1, 2, 1, 0],
-        [0, 2, -1, -2, 1, 0],
-        [0, 4, 0, -5, 0, 1],
-    ]
-)
-KERNEL = torch.tensor([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24
-OUTPUT = torch.tensor([[1.0, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
+STEP = 6  # pixels, between tiles
+SIDE = STEP + 2  # of a tile
+POINTS = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5)  # where polynomials are taken, and at infinity
+
+
+def _powers(count: int) -> Tensor:
+    """Of the points, from 0 on: (SIDE, count), float64; the last row is infinity's."""
+    powers = torch.tensor((*POINTS, 0.0), dtype=torch.float64)[:, None] ** torch.arange(count)
+    powers[-1, :] = torch.eye(count)[-1]
+    return powers
+
+
+INPUT = torch.linalg.inv(_powers(SIDE)).T.float()
+KERNEL = _powers(3).float()
+OUTPUT = _powers(STEP).T.float()
 
 
 def quickened(network: M, *, learning: bool = False) -> M:
@@ -87,6 +91,8 @@ class LearntConvolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, O, H, W), channels-last."""
+        if x[:, 0].numel() < FEWEST_PIXELS:
+            return F.conv2d(x, self.weight, self.bias, padding=1)
         found = _Convolution.apply(x, self.weight)
         return found if self.bias is None else found + self.bias[:, None, None]
 
@@ -107,62 +113,64 @@ class _Convolution(torch.autograd.Function):
 
 
 def transformed(weight: Tensor) -> Tensor:
-    """A kernel (O, C, 3, 3) as it meets tiles: (36, C, O)."""
+    """A kernel (O, C, 3, 3) as it meets tiles: (64, C, O)."""
     outputs, channels = weight.shape[:2]
     lines = weight.permute(3, 2, 1, 0).reshape(3, -1)
-    return (KERNEL @ (KERNEL @ lines).view(6, 3, -1)).view(36, channels, outputs)
+    return (KERNEL @ (KERNEL @ lines).view(SIDE, 3, -1)).view(-1, channels, outputs)
 
 
 def convolve(x: Tensor, kernel: Tensor, bias: Tensor | None = None, slopes: Tensor | None = None) -> Tensor:
     """(B, C, H, W) to (B, O, H, W), channels-last. kernel: as from `transformed`. slopes: of a PReLU, one or O."""
     batch, _, height, width = x.shape
     outputs = kernel.shape[2]
-    down, across = -(-height // 4), -(-width // 4)  # tiles
-    found = x.new_empty(batch, down, 4, across, 4, outputs)
+    down, across = -(-height // STEP), -(-width // STEP)  # tiles
+    found = x.new_empty(batch, down, STEP, across, STEP, outputs)
     for picture, rows, tiles in _tiled(x):
         product = torch.bmm(tiles, kernel)
-        pixels = OUTPUT @ (OUTPUT @ product.view(6, -1)).view(4, 6, -1)
+        pixels = OUTPUT @ (OUTPUT @ product.view(SIDE, -1)).view(STEP, SIDE, -1)
         pixels = pixels.view(-1, outputs)
         if bias is not None:
             pixels.add_(bias)
         if slopes is not None:
             pixels = F.prelu(pixels, slopes)
         strip = found[picture, rows]
-        strip.copy_(pixels.view(4, 4, len(strip), across, outputs).permute(2, 1, 3, 0, 4))
-    return found.view(batch, 4 * down, 4 * across, outputs)[:, :height, :width].permute(0, 3, 1, 2)
+        strip.copy_(pixels.view(STEP, STEP, len(strip), across, outputs).permute(2, 1, 3, 0, 4))
+    return found.view(batch, STEP * down, STEP * across, outputs)[:, :height, :width].permute(0, 3, 1, 2)
 
 
 def weight_gradient(x: Tensor, grad: Tensor) -> Tensor:
     """Of a kernel (O, C, 3, 3), from what the convolution was given (B, C, H, W) and its gradient (B, O, H, W)."""
     _, channels, height, width = x.shape
     outputs = grad.shape[1]
-    down, across = -(-height // 4), -(-width // 4)
-    grad = F.pad(grad.permute(0, 2, 3, 1), (0, 0, 0, 4 * across - width, 0, 4 * down - height))
-    total = x.new_zeros(36, channels, outputs)
+    down, across = -(-height // STEP), -(-width // STEP)
+    grad = F.pad(grad.permute(0, 2, 3, 1), (0, 0, 0, STEP * across - width, 0, STEP * down - height))
+    total = x.new_zeros(SIDE * SIDE, channels, outputs)
     for picture, rows, tiles in _tiled(x):
-        strip = grad[picture, 4 * rows.start : 4 * rows.stop]
-        lines = OUTPUT.T @ strip.unflatten(0, (-1, 4)).transpose(0, 1).reshape(4, -1)
-        columns = OUTPUT.T @ lines.view(6, -1, across, 4, outputs).permute(3, 0, 1, 2, 4).reshape(4, -1)
-        total.baddbmm_(tiles.transpose(1, 2), columns.view(36, -1, outputs))
-    found = KERNEL.T @ (KERNEL.T @ total.view(6, -1)).view(3, 6, -1)
+        strip = grad[picture, STEP * rows.start : STEP * rows.stop]
+        lines = OUTPUT.T @ strip.unflatten(0, (-1, STEP)).transpose(0, 1).reshape(STEP, -1)
+        columns = OUTPUT.T @ lines.view(SIDE, -1, across, STEP, outputs).permute(3, 0, 1, 2, 4).reshape(STEP, -1)
+        total.baddbmm_(tiles.transpose(1, 2), columns.view(SIDE * SIDE, -1, outputs))
+    found = KERNEL.T @ (KERNEL.T @ total.view(SIDE, -1)).view(3, SIDE, -1)
     return found.view(3, 3, channels, outputs).permute(3, 2, 1, 0)
 
 
 def _tiled(x: Tensor) -> Iterator[tuple[int, slice, Tensor]]:
-    """Pictures' (B, C, H, W) tiles, transformed: (picture, rows of tiles, their values (36, tiles, C))."""
+    """Pictures' (B, C, H, W) tiles, transformed: (picture, rows of tiles, their values (64, tiles, C))."""
     _, channels, height, width = x.shape
-    down, across = -(-height // 4), -(-width // 4)
-    line = (4 * across + 2) * channels
-    step = -(-TILES // across)
+    down, across = -(-height // STEP), -(-width // STEP)
+    line = (STEP * across + 2) * channels
+    many = -(-TILES // across)  # rows at once
     for index, picture in enumerate(x.permute(0, 2, 3, 1)):
-        for first in range(0, down, step):
-            count = min(step, down - first)
-            top, bottom = 4 * first - 1, 4 * (first + count) + 1
-            border = (0, 0, 1, 4 * across - width + 1, max(-top, 0), max(bottom - height, 0))
+        for first in range(0, down, many):
+            count = min(many, down - first)
+            top, bottom = STEP * first - 1, STEP * (first + count) + 1
+            border = (0, 0, 1, STEP * across - width + 1, max(-top, 0), max(bottom - height, 0))
             part = F.pad(picture[max(top, 0) : bottom], border)
             # One axis after the other; what overlaps is copied where it has to be only.
-            lines = part.as_strided((6, count, line), (line, 4 * line, 1))
-            lines = INPUT @ lines.reshape(6, -1)
-            columns = lines.as_strided((6, 6, count, across, channels), (channels, count * line, line, 4 * channels, 1))
-            tiles = INPUT @ columns.reshape(6, -1)
-            yield index, slice(first, first + count), tiles.view(36, -1, channels)
+            lines = part.as_strided((SIDE, count, line), (line, STEP * line, 1))
+            lines = INPUT @ lines.reshape(SIDE, -1)
+            columns = lines.as_strided(
+                (SIDE, SIDE, count, across, channels), (channels, count * line, line, STEP * channels, 1)
+            )
+            tiles = INPUT @ columns.reshape(SIDE, -1)
+            yield index, slice(first, first + count), tiles.view(SIDE * SIDE, -1, channels)

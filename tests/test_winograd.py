@@ -34,7 +34,7 @@ def test_it_takes_an_activation_along(slopes):
         assert (quick(x) - layers(x)).abs().max() < 1e-4
 
 
-@pytest.mark.parametrize("size", [(1, 1), (13, 30), (40, 402)])
+@pytest.mark.parametrize("size", [(1, 1), (13, 50), (40, 402)])
 @pytest.mark.parametrize("bias", [True, False])
 def test_gradients_are_those_of_the_plain_convolution(size, bias):
     torch.manual_seed(0)
@@ -52,15 +52,14 @@ def test_a_network_learns_the_same_from_quick_gradients():
     network = STIR(StirConfig(follow=True)).train()
     quick = quickened(network, learning=True)
     assert sum(isinstance(module, LearntConvolution) for module in quick.modules()) > 12
-    window = (torch.rand(2, 60, 32, 48) < 0.3).float()
+    window = (torch.rand(2, 60, 64, 96) < 0.3).float()
     gradients = []
     for one in (network, quick):
         network.zero_grad()
         sum(image.square().mean() for image in one(window)).backward()
-        gradients.append([parameter.grad for parameter in network.parameters()])
-    for found, expected in zip(gradients[1], gradients[0], strict=True):
-        if expected is not None:
-            assert (found - expected).norm() < 1e-3 * expected.norm() + 1e-6
+        gradients.append(torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None]))
+    plain, quick_ones = gradients
+    assert (quick_ones - plain).norm() < 1e-4 * plain.norm()
     assert network.embedding.bn1.num_batches_tracked == 2  # statistics are shared too
 
 
