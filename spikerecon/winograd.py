@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 M = TypeVar("M", bound=nn.Module)
 
-FEWEST_CHANNELS = 64  # in and out: with fewer, the transforms cost what they save
-FEWEST_LEARNT = 48  # where it is trained: plain gradients cost more still
+# Products saved for what the transforms cost, C O / (C + O) channels: with fewer, plain convolutions are as quick.
+LEAST_GAIN = 32
+LEAST_GAIN_LEARNT = 24  # plain gradients cost more still
 FEWEST_PIXELS = 1024  # of a batch: with fewer, the kernel's own transform does, which changes from step to step
 TILES = 100  # worked on at once: what the caches hold
 STEP = 6  # pixels, between tiles
@@ -53,19 +54,19 @@ def quickened(network: M, *, learning: bool = False) -> M:
 def _replace_convolutions(parent: nn.Module, learning: bool) -> None:
     for name, child in parent.named_children():
         match list(child) if isinstance(child, nn.Sequential) and not learning else [child]:
-            case [nn.Conv2d() as conv] if learning and _gains(conv, FEWEST_LEARNT):
+            case [nn.Conv2d() as conv] if learning and _gains(conv, LEAST_GAIN_LEARNT):
                 setattr(parent, name, LearntConvolution(conv))
-            case [nn.Conv2d() as conv] if not learning and _gains(conv, FEWEST_CHANNELS):
+            case [nn.Conv2d() as conv] if not learning and _gains(conv, LEAST_GAIN):
                 setattr(parent, name, WinogradConvolution(conv))
-            case [nn.Conv2d() as conv, nn.PReLU(weight=slopes)] if _gains(conv, FEWEST_CHANNELS):
+            case [nn.Conv2d() as conv, nn.PReLU(weight=slopes)] if _gains(conv, LEAST_GAIN):
                 setattr(parent, name, WinogradConvolution(conv, slopes.detach()))
             case _:
                 _replace_convolutions(child, learning)
 
 
-def _gains(conv: nn.Conv2d, fewest: int) -> bool:
+def _gains(conv: nn.Conv2d, least: int) -> bool:
     plain = conv.kernel_size == (3, 3) and conv.stride == conv.padding == conv.dilation == (1, 1) and conv.groups == 1
-    return plain and min(conv.in_channels, conv.out_channels) >= fewest
+    return plain and conv.in_channels * conv.out_channels >= least * (conv.in_channels + conv.out_channels)
 
 
 class WinogradConvolution(nn.Module):
@@ -167,10 +168,9 @@ def _tiled(x: Tensor) -> Iterator[tuple[int, slice, Tensor]]:
             border = (0, 0, 1, STEP * across - width + 1, max(-top, 0), max(bottom - height, 0))
             part = F.pad(picture[max(top, 0) : bottom], border)
             # One axis after the other; what overlaps is copied where it has to be only.
-            lines = part.as_strided((SIDE, count, line), (line, STEP * line, 1))
-            lines = INPUT @ lines.reshape(SIDE, -1)
+            lines = INPUT @ part.as_strided((count, SIDE, line), (STEP * line, line, 1))
             columns = lines.as_strided(
-                (SIDE, SIDE, count, across, channels), (channels, count * line, line, STEP * channels, 1)
+                (SIDE, SIDE, count, across, channels), (channels, line, SIDE * line, STEP * channels, 1)
             )
             tiles = INPUT @ columns.reshape(SIDE, -1)
             yield index, slice(first, first + count), tiles.view(SIDE * SIDE, -1, channels)
