@@ -25,7 +25,7 @@ from spikerecon.training import loop, state
 from spikerecon.training.loop import Trainer, TrainSettings
 from spikerecon.training.losses import PerceptualLoss, stir_loss
 from spikerecon.training.optimizer import WEIGHT_DECAY, Muon, orthogonal
-from spikerecon.training.scenes import PLANES, TILE, SceneMaker, SpikeBatches, Textures, find_pictures
+from spikerecon.training.scenes import MAX_SPIN, PLANES, TILE, SceneMaker, SpikeBatches, Textures, find_pictures
 from spikerecon.training.start import following, prepare_start
 from spikerecon.winograd import LearntConvolution
 
@@ -77,6 +77,15 @@ def test_scenes_move_and_come_from_the_seed_alone(textures):
     # the truth is the light between planes 29 and 30
     around = (first[:, 29] + first[:, 30]) / 2
     assert (first[:, PLANES] - around).abs().mean() < (first[:, PLANES] - first[:, 0]).abs().mean()
+
+
+def test_a_share_of_what_moves_turns_and_some_as_fast_as_propellers(textures):
+    paths = SceneMaker(textures, 32, CPU, seed=0)._path(2000, foreground=True)
+    angles = torch.atan2(paths[:, :2, 1, 0], paths[:, :2, 0, 0])
+    spins = torch.remainder(angles.diff(dim=1) + torch.pi, 2 * torch.pi).sub(torch.pi).abs()
+    assert 0.04 < spins.max() <= MAX_SPIN * 1.01
+    assert 0.1 < (spins > 0.01).float().mean() < 0.3
+    assert spins.median() < 0.003
 
 
 def test_scenes_are_as_sharp_as_the_pictures_are():
