@@ -34,6 +34,7 @@ def _powers(count: int) -> Tensor:
     return powers
 
 
+# Toom and Cook's product of two polynomials, from its values at the points, turned round into a correlation.
 INPUT = torch.linalg.inv(_powers(SIDE)).T.float()
 KERNEL = _powers(3).float()
 OUTPUT = _powers(STEP).T.float()
@@ -52,13 +53,12 @@ def quickened(network: M, *, learning: bool = False) -> M:
 
 
 def _replace_convolutions(parent: nn.Module, learning: bool) -> None:
+    least = LEAST_GAIN_LEARNT if learning else LEAST_GAIN
     for name, child in parent.named_children():
         match list(child) if isinstance(child, nn.Sequential) and not learning else [child]:
-            case [nn.Conv2d() as conv] if learning and _gains(conv, LEAST_GAIN_LEARNT):
-                setattr(parent, name, LearntConvolution(conv))
-            case [nn.Conv2d() as conv] if not learning and _gains(conv, LEAST_GAIN):
-                setattr(parent, name, WinogradConvolution(conv))
-            case [nn.Conv2d() as conv, nn.PReLU(weight=slopes)] if _gains(conv, LEAST_GAIN):
+            case [nn.Conv2d() as conv] if _gains(conv, least):
+                setattr(parent, name, LearntConvolution(conv) if learning else WinogradConvolution(conv))
+            case [nn.Conv2d() as conv, nn.PReLU(weight=slopes)] if _gains(conv, least):
                 setattr(parent, name, WinogradConvolution(conv, slopes.detach()))
             case _:
                 _replace_convolutions(child, learning)
@@ -124,7 +124,7 @@ def convolve(x: Tensor, kernel: Tensor, bias: Tensor | None = None, slopes: Tens
     """(B, C, H, W) to (B, O, H, W), channels-last. kernel: as from `transformed`. slopes: of a PReLU, one or O."""
     batch, _, height, width = x.shape
     outputs = kernel.shape[2]
-    down, across = -(-height // STEP), -(-width // STEP)  # tiles
+    down, across = _tiles(height), _tiles(width)
     found = x.new_empty(batch, down, STEP, across, STEP, outputs)
     for picture, rows, tiles in _tiled(x):
         product = torch.bmm(tiles, kernel)
@@ -143,7 +143,7 @@ def weight_gradient(x: Tensor, grad: Tensor) -> Tensor:
     """Of a kernel (O, C, 3, 3), from what the convolution was given (B, C, H, W) and its gradient (B, O, H, W)."""
     _, channels, height, width = x.shape
     outputs = grad.shape[1]
-    down, across = -(-height // STEP), -(-width // STEP)
+    down, across = _tiles(height), _tiles(width)
     grad = F.pad(grad.permute(0, 2, 3, 1), (0, 0, 0, STEP * across - width, 0, STEP * down - height))
     total = x.new_zeros(SIDE * SIDE, channels, outputs)
     for picture, rows, tiles in _tiled(x):
@@ -155,10 +155,15 @@ def weight_gradient(x: Tensor, grad: Tensor) -> Tensor:
     return found.view(3, 3, channels, outputs).permute(3, 2, 1, 0)
 
 
+def _tiles(pixels: int) -> int:
+    """How many tiles cover a line of them."""
+    return -(-pixels // STEP)
+
+
 def _tiled(x: Tensor) -> Iterator[tuple[int, slice, Tensor]]:
     """Pictures' (B, C, H, W) tiles, transformed: (picture, rows of tiles, their values (64, tiles, C))."""
     _, channels, height, width = x.shape
-    down, across = -(-height // STEP), -(-width // STEP)
+    down, across = _tiles(height), _tiles(width)
     line = (STEP * across + 2) * channels
     many = -(-TILES // across)  # rows at once
     for index, picture in enumerate(x.permute(0, 2, 3, 1)):
