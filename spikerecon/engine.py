@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spikerecon import windows
+from spikerecon import windows, winograd
 from spikerecon.checkpoint import DEFAULT as DEFAULT_WEIGHTS
 from spikerecon.colour import check_demosaic, demosaic
 from spikerecon.device import autocast, pick_device, pick_precision
@@ -27,7 +27,6 @@ from spikerecon.network import Features
 from spikerecon.pipeline import RunAhead
 from spikerecon.recording import Recording
 from spikerecon.windows import WINDOW
-from spikerecon.winograd import quickened
 
 T = TypeVar("T")
 
@@ -108,9 +107,9 @@ class Reconstructor:
         if self.method.network is not None:
             self.method.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.quick = self.method  # what `frames` runs: the same pictures, sooner
-        if isinstance(self.method, Stir) and self.device.type == "cpu" and self.precision == "float32":
+        if isinstance(self.method, Stir) and winograd.helps(self.device, self.precision):
             self.quick = copy(self.method)
-            self.quick.network = quickened(self.method.network)
+            self.quick.network = winograd.quickened(self.method.network)
         merged = f", {merge} planes merged into one" if merge > 1 else ""
         merged += f", in colour ({bayer})" if bayer else ""
         self.about = f"{self.method.name}: {self.method.about}{merged}, on {self.device} in {self.precision}"

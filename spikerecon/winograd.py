@@ -40,10 +40,15 @@ KERNEL = _powers(3).float()
 OUTPUT = _powers(STEP).T.float()
 
 
+def helps(device: torch.device, precision: str) -> bool:
+    """Whether `quickened` networks are quicker there: on a CPU in float32."""
+    return device.type == "cpu" and precision == "float32"
+
+
 def quickened(network: M, *, learning: bool = False) -> M:
     """The network with those convolutions that gain by it worked out this way; it shares all other weights.
 
-    For a CPU in float32. It is for inference, and what changes the network's weights afterwards does not change it; or,
+    For where it `helps`. It is for inference, and what changes the network's weights afterwards does not change it; or,
     with `learning`, for training, and then it shares all of them.
     """
     weights = itertools.chain(network.parameters(), network.buffers())
@@ -99,7 +104,10 @@ class LearntConvolution(nn.Module):
 
 
 class _Convolution(torch.autograd.Function):
-    """Its gradients are convolutions too: with the kernel turned round, and of what came in with what comes back."""
+    """Its gradients are convolutions too: with the kernel turned round, and of what came in with what comes back.
+
+    Tiles are transformed again for the latter: to keep them would take twice the memory of what came in.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from spikerecon import checkpoint
+from spikerecon import checkpoint, winograd
 from spikerecon.checkpoint import Checkpoint
 from spikerecon.device import autocast, pick_precision
 from spikerecon.errors import SpikeReconError, UsageError
@@ -25,7 +25,6 @@ from spikerecon.training.optimizer import KernelOptimizer
 from spikerecon.training.scenes import PLANES, SceneMaker, SpikeBatches, Textures
 from spikerecon.training.start import prepare_start
 from spikerecon.training.state import load_state, save_state
-from spikerecon.winograd import quickened
 
 LOG_EVERY = 50  # steps between lines of the log
 VALIDATION_SEED = 2**31
@@ -114,8 +113,8 @@ class Trainer:
         self.perceptual = perceptual.to(self.device) if perceptual else None
         self.optimizer = KernelOptimizer(self.network, self.settings.rate)
         self._resume()
-        plain = self.device.type == "cpu" and self.precision == "float32"
-        model = quickened(self.network, learning=True) if plain else self.network
+        quick = winograd.helps(self.device, self.precision)
+        model = winograd.quickened(self.network, learning=True) if quick else self.network
         self.model: nn.Module = DistributedDataParallel(model) if grouped else model
         # Going on from a stop sees new scenes, and so does every process.
         seed = self.settings.seed + 1_000_003 * self.step + 7919 * self.process
