@@ -8,6 +8,7 @@ Motion is found by Lucas and Kanade's method (IJCAI 1981), coarse to fine in spa
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ INTERVAL_BOUNDS = (0, 10, 20, 26, 30, 34, 40, 50, 60)
 STILL_BOUNDS = ((20, 40), (26, 34))
 FOLLOWED_RATES = len(SPIKE_BOUNDS) - 1 + len(INTERVAL_BOUNDS) - 1 + len(STILL_BOUNDS)
 FOLLOWED_CHANNELS = FOLLOWED_RATES + 2  # and the velocity
+STRETCHES = sorted({*SPIKE_BOUNDS, *INTERVAL_BOUNDS, *itertools.chain(*STILL_BOUNDS)})  # a mean has all or none of one
 
 CELLS = (2, 4, 8)  # pixels a side of a motion field's cells, and of coarser ones
 BIN = 5  # planes averaged before motion is looked for
@@ -62,9 +64,9 @@ def follow(planes: Tensor, levels: int, stride: int) -> Iterator[Followed]:
     sides = torch.arange(-stride, stride + 1, 2 * stride, device=planes.device)
     motion = displacement(field, sides).flatten(1, 2)
     for level in range(levels):
-        pooled = F.avg_pool2d(rates, 2**level) if level else rates
-        resized = F.interpolate(motion, pooled.shape[2:], mode="bilinear", align_corners=False)
-        yield Followed(pooled, resized / 2**level)
+        rates = F.avg_pool2d(rates, 2) if level else rates
+        resized = F.interpolate(motion, rates.shape[2:], mode="bilinear", align_corners=False)
+        yield Followed(rates, resized / 2**level)
 
 
 def warp(features: Tensor, motion: Tensor, first: int = 0) -> Tensor:
@@ -94,22 +96,34 @@ def _fetched(features: Tensor, places: Tensor, outside: str = "border") -> Tenso
 
     outside: "border", which is repeated, or "zeros".
     """
-    batch, channels = features.shape[:2]
+    strips = _in_strips(features, places, outside)
+    if len(strips) == len(features):
+        return strips  # whoever joins it with others changes its type and form in one go
+    return _whole(strips.to(features.dtype), len(features))
+
+
+def _in_strips(features: Tensor, places: Tensor, outside: str) -> Tensor:
+    """What `_fetched` gives, in float32, each picture as S strips one above the other: (B S, C, r / S, w).
+
+    On a CPU grid_sample gives a core to each picture: one that is alone goes in strips.
+    """
+    batch = len(features)
     rows, width = places.shape[1:3]
-    # On a CPU grid_sample gives a core to each picture: one picture goes in strips.
     strips = math.gcd(rows, 8) if batch == 1 and features.device.type == "cpu" else 1
     with torch.autocast(features.device.type, enabled=False):
-        warped = F.grid_sample(
+        return F.grid_sample(
             features.float().expand(strips * batch, -1, -1, -1),
             places.view(strips * batch, rows // strips, width, 2),
             "bilinear",
             outside,
             align_corners=True,
         )
-    if strips == 1:
-        return warped  # whoever joins it with others changes its type and form in one go
-    # The strips join again on the way back to channels-last.
-    return warped.to(features.dtype).movedim(1, -1).reshape(batch, rows, width, channels).movedim(-1, 1)
+
+
+def _whole(strips: Tensor, batch: int) -> Tensor:
+    """Strips of pictures joined again, channels-last."""
+    _, channels, _, width = strips.shape
+    return strips.movedim(1, -1).reshape(batch, -1, width, channels).movedim(-1, 1)
 
 
 @torch.no_grad()
@@ -233,22 +247,25 @@ def followed_rates(planes: Tensor, motion: Tensor) -> Tensor:
     views = [torch.full_like(sums, 1e-3) for sums, _, _ in followed]  # planes in view
     here = torch.ones(len(planes), 3, height, width, device=planes.device)  # a pixel's two rates, and that it is there
     rates = lengths[:, 0].float().reciprocal()
-    for plane in range(count):
-        here[:, 0] = planes[:, plane]
-        # A spike tells of light until half a plane before its end, on average: an interval, too, comes half a plane
-        # late, and the instant lies between this one's and the next one's.
-        earlier, rates = rates, lengths[:, min(plane + 1, count - 1)].float().reciprocal_()
-        torch.lerp(earlier, rates, 0.5, out=here[:, 1])
-        time = plane + 0.5 - count / 2
-        places = torch.add(own, velocity, alpha=time).add_(acceleration, alpha=time * time / 2)
-        moved = _fetched(here, places, "zeros")
+    for begin, end in itertools.pairwise(STRETCHES):
+        total = here.new_zeros(())
+        for plane in range(begin, end):
+            here[:, 0] = planes[:, plane]
+            # A spike tells of light until half a plane before its end, on average: an interval, too, comes half a plane
+            # late, and the instant lies between this one's and the next one's.
+            earlier, rates = rates, lengths[:, min(plane + 1, count - 1)].float().reciprocal_()
+            torch.lerp(earlier, rates, 0.5, out=here[:, 1])
+            time = plane + 0.5 - count / 2
+            places = torch.add(own, velocity, alpha=time).add_(acceleration, alpha=time * time / 2)
+            total = total + _in_strips(here, places, "zeros")
+            for place, (first, last) in enumerate(STILL_BOUNDS):
+                if first <= plane < last:
+                    still[:, place].add_(here[:, 1], alpha=1 / (last - first))
+        total = _whole(total, len(planes))
         for (sums, bounds, channel), view in zip(followed, views, strict=True):
-            place = next(i for i, bound in enumerate(bounds[1:]) if plane < bound)
-            sums[:, place] += moved[:, channel]
-            view[:, place] += moved[:, 2]
-        for place, (begin, end) in enumerate(STILL_BOUNDS):
-            if begin <= plane < end:
-                still[:, place].add_(here[:, 1], alpha=1 / (end - begin))
+            place = next(i for i, bound in enumerate(bounds[1:]) if begin < bound)
+            sums[:, place] += total[:, channel]
+            view[:, place] += total[:, 2]
     for (sums, _, _), view in zip(followed, views, strict=True):
         sums.add_(sums.sum(1, keepdim=True) / view.sum(1, keepdim=True), alpha=1e-3).div_(view)
     return found
