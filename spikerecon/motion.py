@@ -211,10 +211,11 @@ def _smooth(x: Tensor, sigma: float) -> Tensor:
     reach = round(3 * sigma)
     weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=x.device) / sigma) ** 2)
     weights = weights / weights.sum()
-    maps = x.flatten(0, 1)[:, None]
-    maps = F.pad(maps, (reach, reach, reach, reach), mode="replicate")
-    maps = F.conv2d(F.conv2d(maps, weights.view(1, 1, 1, -1)), weights.view(1, 1, -1, 1))
-    return maps.view(*x.shape)
+    maps = F.pad(x, (reach, reach, reach, reach), mode="replicate").flatten(0, 1)
+    for _ in range(2):  # along the lines, then turned. Lines as channels are several times as quick as pictures of one
+        lines = maps.shape[1]
+        maps = F.conv1d(maps, weights.expand(lines, 1, -1), groups=lines).transpose(1, 2)
+    return maps.reshape(x.shape)
 
 
 def _limited(vectors: Tensor, longest: float) -> Tensor:
