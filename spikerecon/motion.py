@@ -25,7 +25,7 @@ INTERVAL_BOUNDS = (0, 10, 20, 26, 30, 34, 40, 50, 60)
 STILL_BOUNDS = ((20, 40), (26, 34))
 FOLLOWED_RATES = len(SPIKE_BOUNDS) - 1 + len(INTERVAL_BOUNDS) - 1 + len(STILL_BOUNDS)
 FOLLOWED_CHANNELS = FOLLOWED_RATES + 2  # and the velocity
-STRETCHES = sorted({*SPIKE_BOUNDS, *INTERVAL_BOUNDS, *itertools.chain(*STILL_BOUNDS)})  # a mean has all or none of one
+STRETCHES = sorted({*SPIKE_BOUNDS, *INTERVAL_BOUNDS})  # planes between two of these go into the same means
 
 CELLS = (2, 4, 8)  # pixels a side of a motion field's cells, and of coarser ones
 BIN = 5  # planes averaged before motion is looked for
@@ -212,7 +212,8 @@ def _smooth(x: Tensor, sigma: float) -> Tensor:
     weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=x.device) / sigma) ** 2)
     weights = weights / weights.sum()
     maps = F.pad(x, (reach, reach, reach, reach), mode="replicate").flatten(0, 1)
-    for _ in range(2):  # along the lines, then turned. Lines as channels are several times as quick as pictures of one
+    # Lines are the channels, as pictures of one channel take several times as long.
+    for _ in range(2):  # along the lines, then across
         lines = maps.shape[1]
         maps = F.conv1d(maps, weights.expand(lines, 1, -1), groups=lines).transpose(1, 2)
     return maps.reshape(x.shape)
