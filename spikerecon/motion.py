@@ -96,10 +96,7 @@ def _fetched(features: Tensor, places: Tensor, outside: str = "border") -> Tenso
 
     outside: "border", which is repeated, or "zeros".
     """
-    strips = _in_strips(features, places, outside)
-    if len(strips) == len(features):
-        return strips  # whoever joins it with others changes its type and form in one go
-    return _whole(strips.to(features.dtype), len(features))
+    return _whole(_in_strips(features, places, outside), len(features), features.dtype)
 
 
 def _in_strips(features: Tensor, places: Tensor, outside: str) -> Tensor:
@@ -120,10 +117,12 @@ def _in_strips(features: Tensor, places: Tensor, outside: str) -> Tensor:
         )
 
 
-def _whole(strips: Tensor, batch: int) -> Tensor:
-    """Strips of pictures joined again, channels-last."""
+def _whole(strips: Tensor, batch: int, dtype: torch.dtype) -> Tensor:
+    """Pictures joined again from their strips, channels-last, as `dtype`; as they are where each is one strip."""
+    if len(strips) == batch:
+        return strips  # whoever joins it with others changes its type and form in one go
     _, channels, _, width = strips.shape
-    return strips.movedim(1, -1).reshape(batch, -1, width, channels).movedim(-1, 1)
+    return strips.to(dtype).movedim(1, -1).reshape(batch, -1, width, channels).movedim(-1, 1)
 
 
 @torch.no_grad()
@@ -250,7 +249,7 @@ def followed_rates(planes: Tensor, motion: Tensor) -> Tensor:
     here = torch.ones(len(planes), 3, height, width, device=planes.device)  # a pixel's two rates, and that it is there
     rates = lengths[:, 0].float().reciprocal()
     for begin, end in itertools.pairwise(STRETCHES):
-        total = here.new_zeros(())
+        strips = here.new_zeros(())
         for plane in range(begin, end):
             here[:, 0] = planes[:, plane]
             # A spike tells of light until half a plane before its end, on average: an interval, too, comes half a plane
@@ -259,15 +258,15 @@ def followed_rates(planes: Tensor, motion: Tensor) -> Tensor:
             torch.lerp(earlier, rates, 0.5, out=here[:, 1])
             time = plane + 0.5 - count / 2
             places = torch.add(own, velocity, alpha=time).add_(acceleration, alpha=time * time / 2)
-            total = total + _in_strips(here, places, "zeros")
+            strips = strips + _in_strips(here, places, "zeros")
             for place, (first, last) in enumerate(STILL_BOUNDS):
                 if first <= plane < last:
                     still[:, place].add_(here[:, 1], alpha=1 / (last - first))
-        total = _whole(total, len(planes))
+        moved = _whole(strips, len(planes), strips.dtype)
         for (sums, bounds, channel), view in zip(followed, views, strict=True):
             place = next(i for i, bound in enumerate(bounds[1:]) if begin < bound)
-            sums[:, place] += total[:, channel]
-            view[:, place] += total[:, 2]
+            sums[:, place] += moved[:, channel]
+            view[:, place] += moved[:, 2]
     for (sums, _, _), view in zip(followed, views, strict=True):
         sums.add_(sums.sum(1, keepdim=True) / view.sum(1, keepdim=True), alpha=1e-3).div_(view)
     return found
