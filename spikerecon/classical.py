@@ -41,15 +41,15 @@ def interval_lengths(planes: Tensor) -> Tensor:
     """
     quiet = 1 - planes.transpose(0, 1).to(torch.uint8)
     size = torch.uint8 if len(quiet) < 255 else torch.int16
-    lengths = torch.empty(quiet.shape, dtype=size, device=planes.device)
-    passed, ahead = (torch.zeros_like(lengths[0]) for _ in range(2))
-    for silent, length in zip(quiet, lengths, strict=True):
-        torch.add(passed, 1, out=length)
-        torch.mul(length, silent, out=passed)  # a product is many times as quick as filling by a mask
-    for silent, length in zip(reversed(quiet.unbind()), reversed(lengths.unbind()), strict=True):
-        ahead += 1
-        ahead *= silent
-        length += ahead
+    quiet = quiet.to(size)
+    lengths, ahead = (torch.ones_like(quiet) for _ in range(2))
+    # Until and with a plane, and after it: each is one more than its neighbour's where that, or it, is silent.
+    for plane in range(1, len(quiet)):
+        torch.addcmul(lengths[plane], lengths[plane - 1], quiet[plane - 1], out=lengths[plane])
+    ahead[-1] = quiet[-1]
+    for plane in range(len(quiet) - 2, -1, -1):
+        torch.addcmul(quiet[plane], ahead[plane + 1], quiet[plane], out=ahead[plane])
+    lengths += ahead
     return lengths.transpose(0, 1)
 
 

@@ -8,10 +8,12 @@ Motion is found by Lucas and Kanade's method (IJCAI 1981), coarse to fine in spa
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -29,18 +31,31 @@ STRETCHES = sorted({*SPIKE_BOUNDS, *INTERVAL_BOUNDS})  # planes between two of t
 
 CELLS = (2, 4, 8)  # pixels a side of a motion field's cells, and of coarser ones
 BIN = 5  # planes averaged before motion is looked for
-# Pixels a side of a cell, planes to both sides of the middle, whether acceleration is looked for as well. A step finds
-# what moves by up to 1.5 cells within its planes: few planes and large cells first.
+
+
+class Search(NamedTuple):
+    """A step of the search for motion. It finds what moves by up to 1.5 cells within its planes."""
+
+    size: int  # pixels a side of a cell
+    span: int  # planes to both sides of the middle
+    accelerating: bool = False  # whether acceleration is looked for as well
+
+
+# Few planes and large cells first.
 SEARCH = (
-    (8, 10, False),
-    (8, 15, False),
-    (8, 20, False),
-    (8, 30, True),
-    (4, 20, False),
-    (4, 30, True),
-    (2, 20, False),
-    (2, 30, True),
+    Search(8, 10),
+    Search(8, 15),
+    Search(8, 20),
+    Search(8, 30, accelerating=True),
+    Search(4, 20),
+    Search(4, 30, accelerating=True),
+    Search(2, 20),
+    Search(2, 30, accelerating=True),
 )
+# Followed at once on a CPU, whose caches are small. A GPU takes a stretch, or else ordering the work would take longer
+# than doing it.
+CPU_PLANES = 1
+
 FASTEST = 2.0  # pixels a plane
 QUICKEST = 0.04  # pixels a plane, faster with every plane
 
@@ -75,46 +90,34 @@ def warp(features: Tensor, motion: Tensor, first: int = 0) -> Tensor:
     features: (B, C, h, w). motion: (B, 2, r, w) in pixels, x then y, for rows `first` to `first + r`.
     Returns (B, C, r, w), of the features' type, or as float32.
     """
-    height, width = features.shape[2:]
-    own = _places(height, width, motion.device, slice(first, first + motion.shape[2]))
-    return _fetched(features, own + _in_places(motion, height, width))
+    own, pixel = _places(*features.shape[2:], motion.device)
+    places = own[:, first : first + motion.shape[2]] + motion * pixel
+    return _whole(_in_strips(features, places, "border"), len(features), features.dtype)
 
 
-def _places(height: int, width: int, device: torch.device, rows: slice = slice(None)) -> Tensor:
-    """Where the pixels of some rows are, (r, w, 2): x and y from -1 to 1 between the middles of the outermost ones."""
+@functools.lru_cache(maxsize=32)
+@torch.inference_mode(False)
+def _places(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Where pixels are, (2, h, w): x and y from -1 to 1 between the middles of the outermost ones; and a pixel's size
+    in that measure, (2, 1, 1)."""
     x, y = (torch.linspace(-1, 1, size, device=device) for size in (width, height))
-    return torch.stack(torch.meshgrid(x, y[rows], indexing="xy"), -1)
-
-
-def _in_places(motion: Tensor, height: int, width: int) -> Tensor:
-    """Motion (B, 2, r, w) in pixels as the difference of two places, (B, r, w, 2)."""
-    return torch.stack([motion[:, 0] / ((width - 1) / 2), motion[:, 1] / ((height - 1) / 2)], -1)
-
-
-def _fetched(features: Tensor, places: Tensor, outside: str = "border") -> Tensor:
-    """Features (B, C, h, w) at places (B, r, w, 2): (B, C, r, w), of the features' type, or as float32.
-
-    outside: "border", which is repeated, or "zeros".
-    """
-    return _whole(_in_strips(features, places, outside), len(features), features.dtype)
+    pixel = torch.tensor([2 / max(size - 1, 1) for size in (width, height)], device=device)
+    return torch.stack(torch.meshgrid(x, y, indexing="xy")), pixel.view(2, 1, 1)
 
 
 def _in_strips(features: Tensor, places: Tensor, outside: str) -> Tensor:
-    """What `_fetched` gives, in float32, each picture as S strips one above the other: (B S, C, r / S, w).
+    """Features (B, C, h, w) at places (B, 2, r, w), in float32, each picture as S strips one above the other:
+    (B S, C, r / S, w).
 
-    On a CPU grid_sample gives a core to each picture: one that is alone goes in strips.
+    outside: "border", which is repeated, or "zeros". On a CPU grid_sample gives a core to each picture: one that is
+    alone goes in strips.
     """
     batch = len(features)
-    rows, width = places.shape[1:3]
-    strips = math.gcd(rows, 8) if batch == 1 and features.device.type == "cpu" else 1
+    strips = math.gcd(places.shape[2], 8) if batch == 1 and features.device.type == "cpu" else 1
+    grids = places.unflatten(2, (strips, -1)).permute(0, 2, 3, 4, 1).flatten(0, 1)
     with torch.autocast(features.device.type, enabled=False):
-        return F.grid_sample(
-            features.float().expand(strips * batch, -1, -1, -1),
-            places.view(strips * batch, rows // strips, width, 2),
-            "bilinear",
-            outside,
-            align_corners=True,
-        )
+        pictures = features.float().expand(strips * batch, -1, -1, -1)
+        return F.grid_sample(pictures, grids, "bilinear", outside, align_corners=True)
 
 
 def _whole(strips: Tensor, batch: int, dtype: torch.dtype) -> Tensor:
@@ -140,15 +143,14 @@ def motion_field(planes: Tensor) -> Tensor:
         light = cells.mean((1, 2, 3), keepdim=True).clamp(min=1e-3)  # spikes per plane
         cells = cells / light
         pyramid = {size: F.avg_pool2d(cells, size // CELLS[0]) for size in CELLS}
-        times = torch.arange(BIN / 2, count, BIN, device=planes.device) - count / 2
-        motion = torch.zeros_like(pyramid[SEARCH[0][0]][:, :4])
-        for size, span, accelerating in SEARCH:
-            near = slice((count // 2 - span) // BIN, (count // 2 + span) // BIN)
-            seen = pyramid[size][:, near]
+        motion = torch.zeros_like(pyramid[SEARCH[0].size][:, :4])
+        for search in SEARCH:
+            near = slice((count // 2 - search.span) // BIN, (count // 2 + search.span) // BIN)
+            seen = pyramid[search.size][:, near]
             if motion.shape[2:] != seen.shape[2:]:
                 motion = F.interpolate(motion, seen.shape[2:], mode="bilinear", align_corners=False)
-            noise = 6e-4 + 0.03 / (light * 2 * span * size**2)
-            motion = _smooth(_corrected(motion, seen, times[near], size, span, noise, accelerating), 1.2)
+            noise = 6e-4 + 0.03 / (light * 2 * search.span * search.size**2)
+            motion = _smooth(_corrected(motion, seen, search, noise), 1.2)
         return motion
 
 
@@ -162,60 +164,75 @@ def displacement(motion: Tensor, times: Tensor) -> Tensor:
     return velocity * t + acceleration * (t * t / 2)
 
 
-def _corrected(
-    motion: Tensor, seen: Tensor, times: Tensor, size: int, span: int, noise: Tensor, accelerating: bool
-) -> Tensor:
+@functools.cache
+@torch.inference_mode(False)
+def _courses(search: Search, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """What a search goes by: the instants of its bins, in planes from the middle (T,); the course that rates take over
+    them where something is faster, and where it accelerates more, than thought, (C, T, 1, 1), C = 1 or 2; and the
+    squares of each course without its mean, summed (C, 1, 1)."""
+    times = torch.arange(BIN / 2 - search.span, search.span, BIN, device=device)
+    courses = torch.stack([times, times * times / 2] if search.accelerating else [times])[..., None, None]
+    return times, courses, (courses - courses.mean(1, keepdim=True)).square().sum(1)
+
+
+def _corrected(motion: Tensor, seen: Tensor, search: Search, noise: Tensor) -> Tensor:
     """The motion, better by a step of Lucas and Kanade's: how rates still change along it tells what it lacks.
 
-    motion: (B, 4, h, w). seen: rates (B, T, h, w) at `times` (T,), in cells of `size` pixels. noise: (B, 1, 1, 1), the
-    squared slope below which a texture is no texture.
+    motion: (B, 4, h, w). seen: rates (B, T, h, w) in the search's cells. noise: (B, 1, 1, 1), the squared slope below
+    which a texture is no texture.
     """
     batch, count, height, width = seen.shape
-    velocity, acceleration = motion.split(2, 1)
-    shift = displacement(motion, times).flatten(0, 1) / size
-    places = _places(height, width, seen.device) + _in_places(shift, height, width)
+    times, courses, whole = _courses(search, seen.device)
+    own, pixel = _places(height, width, seen.device)
+    places = own + (displacement(motion, times) * (pixel / search.size)).flatten(0, 1)
     there = torch.stack([seen, torch.ones_like(seen)], 2).flatten(0, 1)
-    moved, view = _fetched(there, places, "zeros").view(batch, count, 2, height, width).unbind(2)
-    t = times.view(1, -1, 1, 1)
+    moved = _whole(_in_strips(there, places, "zeros"), batch * count, seen.dtype)
+    moved, view = moved.view(batch, count, 2, height, width).unbind(2)
     # What has left the picture has no say: every sum over time is over what is in view.
     bins = view.sum(1, keepdim=True).clamp(min=0.5)
     mean = moved.sum(1, keepdim=True) / bins
     change = moved - view * mean
-    line = view * (t - (view * t).sum(1, keepdim=True) / bins)
-    courses = [(line, (t * t).sum())]
-    if accelerating:
-        bent = t * t / 2
-        curve = view * (bent - (view * bent).sum(1, keepdim=True) / bins)
+    view, bins = view[:, None], bins[:, None]
+    courses = view * (courses - (view * courses).sum(2, keepdim=True) / bins)  # (B, C, T, h, w)
+    if search.accelerating:
+        line, curve = courses.unbind(1)
         straight = (curve * line).sum(1, keepdim=True) / (line * line).sum(1, keepdim=True).clamp(min=1e-3)
-        courses.append((curve - straight * line, (bent - bent.mean()).square().sum()))
+        courses = torch.stack([line, curve - straight * line], 1)
     mean = F.pad(_smooth(mean, 0.7), (1, 1, 1, 1), mode="replicate")
     across = (mean[:, :, 1:-1, 2:] - mean[:, :, 1:-1, :-2]) / 2
     down = (mean[:, :, 2:, 1:-1] - mean[:, :, :-2, 1:-1]) / 2
-    steps = []
-    for course, whole in courses:
-        share = (course * course).sum(1, keepdim=True) / whole
-        slope = _smooth((course * change).sum(1, keepdim=True) / whole, 0.7)
-        products = [share * across * across, share * across * down, share * down * down, across * slope, down * slope]
-        xx, xy, yy, x, y = _smooth(torch.cat(products, 1), 2.0).split(1, 1)
-        xx, yy = xx + noise, yy + noise
-        steps.append(torch.cat([xy * y - yy * x, xy * x - xx * y], 1) * (size / (xx * yy - xy * xy)))
-    velocity = _limited(velocity + _limited(steps[0], 1.5 * size / span), FASTEST)
-    if accelerating:
-        acceleration = _limited(acceleration + _limited(steps[1], 3 * size / span**2), QUICKEST)
+    share = (courses * courses).sum(2) / whole
+    slope = _smooth((courses * change[:, None]).sum(2) / whole, 0.7)
+    products = [share * across * across, share * across * down, share * down * down, across * slope, down * slope]
+    xx, xy, yy, x, y = _smooth(torch.cat(products, 1), 2.0).unflatten(1, (5, -1)).unbind(1)  # (B, C, h, w) each
+    xx, yy = xx + noise, yy + noise
+    steps = torch.stack([xy * y - yy * x, xy * x - xx * y], 2) * (search.size / (xx * yy - xy * xy))[:, :, None]
+    velocity, acceleration = motion.split(2, 1)
+    velocity = _limited(velocity + _limited(steps[:, 0], 1.5 * search.size / search.span), FASTEST)
+    if search.accelerating:
+        step = _limited(steps[:, 1], 3 * search.size / search.span**2)
+        acceleration = _limited(acceleration + step, QUICKEST)
     return torch.cat([velocity, acceleration], 1)
 
 
 def _smooth(x: Tensor, sigma: float) -> Tensor:
     """Every channel of (B, C, h, w) blurred by a Gaussian, the border repeated."""
-    reach = round(3 * sigma)
-    weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=x.device) / sigma) ** 2)
-    weights = weights / weights.sum()
+    weights = _gaussian(sigma, x.device)
+    reach = len(weights) // 2
     maps = F.pad(x, (reach, reach, reach, reach), mode="replicate").flatten(0, 1)
     # Lines are the channels, as pictures of one channel take several times as long.
     for _ in range(2):  # along the lines, then across
         lines = maps.shape[1]
         maps = F.conv1d(maps, weights.expand(lines, 1, -1), groups=lines).transpose(1, 2)
     return maps.reshape(x.shape)
+
+
+@functools.cache
+@torch.inference_mode(False)
+def _gaussian(sigma: float, device: torch.device) -> Tensor:
+    """Weights of a blur, to both sides as far as they count."""
+    reach = round(3 * sigma)
+    return torch.softmax(-0.5 * (torch.arange(-reach, reach + 1, device=device) / sigma) ** 2, 0)
 
 
 def _limited(vectors: Tensor, longest: float) -> Tensor:
@@ -234,39 +251,48 @@ def followed_rates(planes: Tensor, motion: Tensor) -> Tensor:
     plane; and the velocity x, y in pixels a plane. Means are over the planes in which a place is in view; where it
     never is, that of the whole window stands in.
     """
-    count, height, width = planes.shape[1:]
+    batch, count, height, width = planes.shape
     motion = F.interpolate(motion, (height, width), mode="bilinear", align_corners=False)
-    velocity, acceleration = (_in_places(part, height, width) for part in motion.split(2, 1))
-    own = _places(height, width, planes.device)
+    own, pixel = _places(height, width, planes.device)
+    velocity, acceleration = (motion[:, None] * pixel.repeat(2, 1, 1)).split(2, 2)
     lengths = interval_lengths(planes)
-    found = motion.new_zeros(len(planes), FOLLOWED_CHANNELS, height, width)
-    spikes, intervals, still, speeds = found.split(
-        [len(SPIKE_BOUNDS) - 1, len(INTERVAL_BOUNDS) - 1, len(STILL_BOUNDS), 2], 1
-    )
-    speeds.copy_(motion[:, :2])
-    followed = ((spikes, SPIKE_BOUNDS, 0), (intervals, INTERVAL_BOUNDS, 1))
-    views = [torch.full_like(sums, 1e-3) for sums, _, _ in followed]  # planes in view
-    here = torch.ones(len(planes), 3, height, width, device=planes.device)  # a pixel's two rates, and that it is there
-    rates = lengths[:, 0].float().reciprocal()
+    lengths = torch.cat([lengths, lengths[:, -1:]], 1)  # the last has no next one
+    at_once = CPU_PLANES if planes.device.type == "cpu" else max(b - a for a, b in itertools.pairwise(STRETCHES))
+    here = motion.new_ones(batch, at_once, 3, height, width)  # a pixel's two rates, and that it is there
+    still = motion.new_zeros(batch, len(STILL_BOUNDS), height, width)
+    moved: dict[int, Tensor] = {}  # by a stretch's start: sums of both rates along the motion, and planes in view
     for begin, end in itertools.pairwise(STRETCHES):
-        strips = here.new_zeros(())
-        for plane in range(begin, end):
-            here[:, 0] = planes[:, plane]
+        strips: Tensor | None = None
+        for first in range(begin, end, at_once):
+            last = min(first + at_once, end)
+            now = here[:, : last - first]
+            now[:, :, 0] = planes[:, first:last]
             # A spike tells of light until half a plane before its end, on average: an interval, too, comes half a plane
             # late, and the instant lies between this one's and the next one's.
-            earlier, rates = rates, lengths[:, min(plane + 1, count - 1)].float().reciprocal_()
-            torch.lerp(earlier, rates, 0.5, out=here[:, 1])
-            time = plane + 0.5 - count / 2
-            places = torch.add(own, velocity, alpha=time).add_(acceleration, alpha=time * time / 2)
-            strips = strips + _in_strips(here, places, "zeros")
-            for place, (first, last) in enumerate(STILL_BOUNDS):
-                if first <= plane < last:
-                    still[:, place].add_(here[:, 1], alpha=1 / (last - first))
-        moved = _whole(strips, len(planes), strips.dtype)
-        for (sums, bounds, channel), view in zip(followed, views, strict=True):
-            place = next(i for i, bound in enumerate(bounds[1:]) if begin < bound)
-            sums[:, place] += moved[:, channel]
-            view[:, place] += moved[:, 2]
-    for (sums, _, _), view in zip(followed, views, strict=True):
-        sums.add_(sums.sum(1, keepdim=True) / view.sum(1, keepdim=True), alpha=1e-3).div_(view)
-    return found
+            rates = lengths[:, first : last + 1].float().reciprocal_()
+            torch.lerp(rates[:, :-1], rates[:, 1:], 0.5, out=now[:, :, 1])
+            t = (torch.arange(first, last, device=planes.device) + (0.5 - count / 2)).view(-1, 1, 1, 1)
+            places = torch.addcmul(own, velocity, t).addcmul_(acceleration, t * t / 2)
+            seen = _in_strips(now.flatten(0, 1), places.flatten(0, 1), "zeros")
+            seen = _sum(seen.unflatten(0, (-1, last - first)))
+            strips = seen if strips is None else strips.add_(seen)
+            for place, (low, high) in enumerate(STILL_BOUNDS):
+                if low <= first < high:
+                    still[:, place].add_(_sum(now[:, :, 1]), alpha=1 / (high - low))
+        assert strips is not None
+        moved[begin] = _whole(strips, batch, motion.dtype)
+    means = []
+    for bounds, channel in ((SPIKE_BOUNDS, 0), (INTERVAL_BOUNDS, 1)):
+        parts = [
+            functools.reduce(torch.add, [moved[begin] for begin in moved if low <= begin < high])
+            for low, high in itertools.pairwise(bounds)
+        ]
+        sums, views = (torch.stack([part[:, place] for part in parts], 1) for place in (channel, 2))
+        whole = sums.sum(1, keepdim=True) / (views.sum(1, keepdim=True) + 1e-3)
+        means.append(sums.add_(whole, alpha=1e-3).div_(views.add_(1e-3)))
+    return torch.cat([*means, still, motion[:, :2]], 1)
+
+
+def _sum(x: Tensor) -> Tensor:
+    """Over the second dimension, where there is more than one of it: a sum of one would be a copy."""
+    return x.sum(1) if x.shape[1] > 1 else x[:, 0]

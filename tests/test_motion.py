@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from spikerecon import motion
 from spikerecon.metrics import psnr
 from spikerecon.motion import (
     FOLLOWED_CHANNELS,
@@ -126,6 +127,16 @@ def test_rates_are_followed_along_the_motion(velocity):
     assert quality(spikes) > still + 4
     assert quality(intervals) > still + 3
     assert torch.allclose(followed[-2:, 48, 64], torch.tensor(velocity), atol=0.06)
+
+
+@pytest.mark.parametrize("planes_at_once", [2, 10])
+def test_planes_are_followed_one_by_one_or_many_at_once(planes_at_once, monkeypatch):
+    """As on a GPU; for several windows as well."""
+    windows = torch.cat([recorded(moving(velocity))[0] for velocity in ((0.8, 0.3), (-0.4, 0.0))])
+    one_by_one = followed_rates(windows)
+    monkeypatch.setattr(motion, "CPU_PLANES", planes_at_once)
+    assert torch.allclose(followed_rates(windows), one_by_one, atol=1e-5)
+    assert torch.allclose(followed_rates(windows[1:]), one_by_one[1:], atol=1e-5)
 
 
 @pytest.mark.parametrize("velocity", [(0.9, 0.0), (-0.6, 0.8)])
