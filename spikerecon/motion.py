@@ -262,15 +262,16 @@ def followed_rates(planes: Tensor, motion: Tensor) -> Tensor:
     still = motion.new_zeros(batch, len(STILL_BOUNDS), height, width)
     moved: dict[int, Tensor] = {}  # by a stretch's start: sums of both rates along the motion, and planes in view
     for begin, end in itertools.pairwise(STRETCHES):
+        # A spike tells of light until half a plane before its end, on average: an interval, too, comes half a plane
+        # late, and the instant lies between this one's and the next one's.
+        rates = lengths[:, begin : end + 1].float().reciprocal_()
         strips: Tensor | None = None
         for first in range(begin, end, at_once):
             last = min(first + at_once, end)
             now = here[:, : last - first]
             now[:, :, 0] = planes[:, first:last]
-            # A spike tells of light until half a plane before its end, on average: an interval, too, comes half a plane
-            # late, and the instant lies between this one's and the next one's.
-            rates = lengths[:, first : last + 1].float().reciprocal_()
-            torch.lerp(rates[:, :-1], rates[:, 1:], 0.5, out=now[:, :, 1])
+            of_now = rates[:, first - begin : last - begin + 1]
+            torch.lerp(of_now[:, :-1], of_now[:, 1:], 0.5, out=now[:, :, 1])
             t = (torch.arange(first, last, device=planes.device) + (0.5 - count / 2)).view(-1, 1, 1, 1)
             places = torch.addcmul(own, velocity, t).addcmul_(acceleration, t * t / 2)
             seen = _in_strips(now.flatten(0, 1), places.flatten(0, 1), "zeros")
