@@ -136,7 +136,7 @@ class Reconstructor:
         if self.bayer is not None and min(recording.width, recording.height) < 2:
             size = f"{recording.width}x{recording.height}"
             raise UsageError(f"{recording.name}: {size} pixels hold no Bayer pattern: reconstruct it without")
-        if recording.planes is not None and centers:
+        if recording.planes is not None and len(centers):
             for center in (centers[0], centers[-1]):
                 windows.check_center(center, recording.planes, self.before, self.after)
         if isinstance(self.method, Tfstp):

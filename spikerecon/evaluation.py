@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from spikerecon.colour import check_demosaic
 from spikerecon.comparison import headed
@@ -20,7 +19,7 @@ from spikerecon.engine import Reconstructor
 from spikerecon.errors import RecordingError
 from spikerecon.metrics import modelled, psnr, ssim
 from spikerecon.recording import open_recording
-from spikerecon.video import to_uint
+from spikerecon.video import load_picture, to_uint
 
 
 @dataclass(frozen=True)
@@ -106,8 +105,12 @@ def load_sequences(path: str | os.PathLike[str]) -> list[TrueSequence]:
                 layout=str(entry.get("layout", "packed")),
                 bayer=entry.get("bayer"),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise RecordingError(f"{path}: entry {number} is no sequence: {error!r}") from None
+        if not 0 < sequence.full_scale_rate <= 1:
+            raise RecordingError(f"{path}: {sequence.name}: a full-scale rate lies in (0, 1] spikes per plane")
+        if len(set(sequence.centers)) < len(sequence.centers):
+            raise RecordingError(f"{path}: {sequence.name} lists a centre twice")
         if len(sequence.centers) != len(sequence.truth) or not sequence.centers:
             raise RecordingError(f"{path}: {sequence.name} needs one true picture for each centre")
         for file in (sequence.path, *sequence.truth):
@@ -188,10 +191,13 @@ def sheet(sequences: Sequence[TrueSequence], found: Evaluation, method: str) -> 
 
 
 def read_truth(path: Path, colour: bool = False) -> NDArray[np.float64]:
-    """A grey PNG of 8 or 16 bit, or one in colour of 8 bit, as intensity in [0, 1]."""
-    with Image.open(path) as image:
-        if colour:
-            values = np.asarray(image.convert("RGB"))
-        else:
-            values = np.asarray(image if image.mode.startswith("I") else image.convert("L"))
+    """A grey PNG of 8 or 16 bit, or one in colour of 8 bit, as intensity in [0, 1].
+
+    Raises RecordingError where it cannot be read.
+    """
+    image = load_picture(path)
+    if colour:
+        values = np.asarray(image.convert("RGB"))
+    else:
+        values = np.asarray(image if image.mode.startswith("I") else image.convert("L"))
     return values / (255.0 if values.dtype == np.uint8 else 65535.0)

@@ -63,8 +63,9 @@ class StirConfig:
             "rate_scale": self.rate_scale > 0,
             "follow": not self.follow or self.block_planes == BLOCK_STRIDE,
         }
+        counts = ("block_planes", "levels", "groups")
         for name, ok in checks.items():
-            if not ok:
+            if not ok or (name in counts and not isinstance(getattr(self, name), int)):
                 raise ValueError(f"{name}={getattr(self, name)!r} is no size that STIR has")
 
     @property

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,21 +60,25 @@ def draw_recording(
 def draw_curve(log: Path, target: Path) -> None:
     """Loss and validation over the steps of a run's `log.jsonl`, as a PNG.
 
-    Raises OutputError without matplotlib, and where it cannot be written.
+    Raises OutputError without matplotlib, without a sound log, and where it cannot be written.
     """
     _check_matplotlib()
     from matplotlib.figure import Figure
 
-    lines: list[dict[str, Any]] = []
-    for line in map(json.loads, log.read_text().splitlines()):
-        while lines and lines[-1]["step"] >= line["step"]:  # steps behind the last saved state, made once more
-            lines.pop()
-        lines.append(line)
+    lines: list[tuple[int, float, float | None]] = []
+    try:
+        for entry in map(json.loads, log.read_text().splitlines()):
+            step, loss_there, quality_there = (entry[key] for key in ("step", "loss", "validation_psnr"))
+            while lines and lines[-1][0] >= step:  # steps behind the last saved state, made once more
+                lines.pop()
+            lines.append((step, loss_there, quality_there))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise OutputError(f"{target}: is not drawn: {log} is no sound log of a run: {error}") from None
     figure = Figure(figsize=(8, 4), layout="constrained")
     loss = figure.subplots()
-    loss.plot([line["step"] for line in lines], [line["loss"] for line in lines], color="tab:gray")
+    loss.plot([step for step, _, _ in lines], [value for _, value, _ in lines], color="tab:gray")
     loss.set(xlabel="step", ylabel="loss", yscale="log")
-    measured = [(line["step"], line["validation_psnr"]) for line in lines if line["validation_psnr"] is not None]
+    measured = [(step, value) for step, _, value in lines if value is not None]
     if measured:
         quality = loss.twinx()
         quality.plot(*zip(*measured, strict=True), color="tab:blue", marker=".")

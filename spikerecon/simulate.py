@@ -18,6 +18,7 @@ from spikerecon.errors import UsageError
 from spikerecon.recording import Recording, from_rows, pack
 
 FULL_SCALE_RATE = 0.6
+MOST_PLANES_PER_FRAME = 1_000_000
 
 Array = NDArray[Any]
 
@@ -115,8 +116,7 @@ def simulate(
         raise UsageError(f"full-scale rate {full_scale_rate} is outside (0, 1] spikes per plane")
     if planes < 1 or chunk < 1:
         raise UsageError(f"cannot simulate {planes} planes, {chunk} at a time: both must be at least 1")
-    if seed < 0:
-        raise UsageError(f"seed {seed} is negative: use 0 or a positive whole number")
+    _check_seed(seed)
     if bayer is not None:
         check_pattern(bayer)
     sensor = SpikeSensor(scene.height, scene.width, np.random.default_rng(seed), noise)
@@ -136,6 +136,11 @@ def simulate(
             yield pack(np.stack([sensor.expose(light(k)) for k in instants]))
 
     return chunks()
+
+
+def _check_seed(seed: int) -> None:
+    if seed < 0:
+        raise UsageError(f"seed {seed} is negative: use 0 or a positive whole number")
 
 
 def film(name: str, *, planes: int, start: int = 0, width: int = 400, height: int = 250, seed: int = 0) -> Recording:
@@ -192,8 +197,10 @@ class VideoScene:
     """
 
     def __init__(self, open_frames: Callable[[], Iterable[NDArray[np.uint8]]], planes_per_frame: float):
-        if not planes_per_frame > 0:
-            raise UsageError(f"{planes_per_frame} planes per frame: there must be more than 0")
+        if not 0 < planes_per_frame <= MOST_PLANES_PER_FRAME:
+            raise UsageError(
+                f"{planes_per_frame} planes per frame: there must be more than 0, and {MOST_PLANES_PER_FRAME:,} at most"
+            )
         self.planes_per_frame = planes_per_frame
         self._open_frames = open_frames
         self._rewind()
@@ -222,10 +229,11 @@ class VideoScene:
         self._advance()
 
     def _advance(self) -> None:
-        self._before, self._after = self._after, self._read()
+        after = self._read()
+        if after.shape != self._after.shape:
+            raise UsageError(f"frame {self._index + 2} of the video has another size than the frames before it")
+        self._before, self._after = self._after, after
         self._index += 1
-        if self._after.shape != self._before.shape:
-            raise UsageError(f"frame {self._index + 1} of the video has another size than the frames before it")
 
     def _read(self) -> NDArray[np.float32]:
         frame = next(self._frames, None)
@@ -324,8 +332,9 @@ SCENES: dict[str, Callable[[int, int, int], Scene]] = {"fan": Fan, "pan": Pan}
 def make_scene(name: str, width: int = 400, height: int = 250, seed: int = 0, colour: bool = False) -> Scene:
     """A built-in scene by name, of any size; only `pan` there is in colour.
 
-    UsageError for an unknown name, a side below 16 pixels, or a scene that has no colours.
+    UsageError for an unknown name, a side below 16 pixels, a negative seed, or a scene that has no colours.
     """
+    _check_seed(seed)
     if name not in SCENES:
         raise UsageError(f"no scene is called {name!r}: there are {', '.join(SCENES)}")
     if min(width, height) < 16:

@@ -369,6 +369,7 @@ class _VideoWriter(Writer):
             raise OutputError(f"{self.path}: the encoder kept {found} of {self.pictures} pictures")
         with as_output_error(self.path):
             os.replace(self._temporary, self.path)
+        self._ffmpeg.kill()
 
     def _pictures_in_file(self) -> int:
         # A line for each packet: cheap, as nothing is decoded.
@@ -426,7 +427,7 @@ def write_png(path: str | Path, image: np.ndarray, *, overwrite: bool = False) -
     uint8 makes 8 bit, uint16 makes 16 bit. Raises UsageError if the name is not a .png or `image` is not such a
     picture, OutputError if the file exists and not `overwrite`, or if it cannot be written.
     """
-    if (image.ndim != 2 and image.shape[2:] != (3,)) or image.dtype not in (np.uint8, np.uint16):
+    if (image.ndim != 2 and image.shape[2:] != (3,)) or image.dtype not in (np.uint8, np.uint16) or not image.size:
         raise UsageError(f"{path}: {image.dtype} {image.shape} is not a uint8 or uint16 picture")
     check_png(path, overwrite=overwrite)
     _save_png(Path(path), image)
@@ -522,11 +523,18 @@ def read_pictures(path: str | Path, colour: bool = False) -> Iterator[np.ndarray
     if not files:
         raise RecordingError(f"{path}: holds no pictures ({', '.join(PICTURE_SUFFIXES)})")
     for file in files:
-        try:
-            with Image.open(file) as image:
-                yield np.asarray(eight_bit(image, "RGB" if colour else "L"))
-        except OSError as error:
-            raise RecordingError(f"{file}: cannot be read as a picture: {error}") from None
+        yield np.asarray(eight_bit(load_picture(file), "RGB" if colour else "L"))
+
+
+def load_picture(path: str | Path) -> Image.Image:
+    """A picture of a file, all of it. Raises RecordingError where it cannot be read."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return image
+    # A broken one raises any of these, depending on where it is broken.
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise RecordingError(f"{path}: cannot be read as a picture: {error}") from None
 
 
 def eight_bit(image: Image.Image, mode: str) -> Image.Image:

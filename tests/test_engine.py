@@ -292,6 +292,11 @@ def test_a_stream_gives_the_frames_of_the_file(stir, tmp_path):
     assert all(np.array_equal(a.rate, b.rate) for a, b in zip(frames, expected, strict=True))
 
 
+def test_centres_may_be_an_array(fan):
+    engine = Reconstructor("tfp", device="cpu")
+    assert [frame.center for frame in engine.frames(fan, np.arange(30, 100, 20))] == [30, 50, 70, 90]
+
+
 def test_centres_that_are_not_there_are_refused(fan, tmp_path):
     engine = Reconstructor("tfp", device="cpu")
     for centers in ([5], [30, 151], range(30, 1000, 20)):

@@ -63,6 +63,10 @@ def test_truth_of_8_and_16_bit_is_read_alike(still):
         (lambda entry: entry.pop("centers"), "entry 0 is no sequence"),
         (lambda entry: entry.update(file="other.dat"), "other.dat: no such file"),
         (lambda entry: entry.update(centers=[30]), "one true picture for each centre"),
+        (lambda entry: entry.update(centers=[30, 30]), "lists a centre twice"),
+        (lambda entry: entry.update(width=float("inf")), "entry 0 is no sequence"),
+        (lambda entry: entry.update(full_scale_rate=0), "full-scale rate lies in"),
+        (lambda entry: entry.update(full_scale_rate=float("nan")), "full-scale rate lies in"),
     ],
 )
 def test_lists_that_are_wrong_are_refused(still, change, words):
@@ -71,6 +75,13 @@ def test_lists_that_are_wrong_are_refused(still, change, words):
     still.write_text(json.dumps(entries))
     with pytest.raises(RecordingError, match=words):
         load_sequences(still)
+
+
+def test_truth_that_cannot_be_read_is_named(still):
+    file = load_sequences(still)[0].truth[0]
+    file.write_bytes(file.read_bytes()[:-40])
+    with pytest.raises(RecordingError, match=f"{file.name}: cannot be read as a picture"):
+        read_truth(file)
 
 
 def test_what_is_no_list_is_refused(tmp_path):

@@ -164,7 +164,14 @@ def test_variants_draw_every_level(sizes):
 
 @pytest.mark.parametrize(
     "sizes",
-    [{"levels": 6}, {"width": 0.3}, {"groups": 5}, {"embedding": "none"}, {"follow": True, "block_planes": 21}],
+    [
+        {"levels": 6},
+        {"levels": 5.0},
+        {"width": 0.3},
+        {"groups": 5},
+        {"embedding": "none"},
+        {"follow": True, "block_planes": 21},
+    ],
 )
 def test_sizes_that_do_not_exist_are_refused(sizes):
     with pytest.raises(ValueError, match="no size that STIR has"):

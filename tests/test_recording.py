@@ -27,6 +27,7 @@ from spikerecon.recording import (
     spike_counts,
     unpack,
     write_packed,
+    write_recording,
 )
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -391,6 +392,71 @@ def test_a_named_pipe_is_a_stream(tmp_path):
         with open_recording(tmp_path / "pipe", size=(40, 24)) as recording:
             assert len(recording.read(0, 99)) == 70
         assert writer.wait() == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_named_pipe_without_a_size_is_refused_before_it_is_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe")  # opening would wait for somebody who writes
+    with pytest.raises(UsageError, match="does not tell its size"):
+        open_recording(tmp_path / "pipe")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes cannot be waited for")
+def test_a_stream_that_does_not_wait_is_waited_for():
+    planes = scene(40, 24, 70)
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    with subprocess.Popen([sys.executable, "-c", SLOWLY], stdin=subprocess.PIPE, stdout=writing) as writer:
+        os.close(writing)
+        writer.stdin.write(packed(planes))
+        writer.stdin.close()
+        with open(reading, "rb", buffering=0) as stream:
+            recording = open_recording(stream, size=(40, 24))
+            assert np.array_equal(unpack(recording.read(0, 99), 40), planes)
+
+
+SLOWLY = """
+import sys, time
+while piece := sys.stdin.buffer.read(3000):
+    time.sleep(0.1)
+    sys.stdout.buffer.write(piece)
+    sys.stdout.buffer.flush()
+"""
+
+
+def test_what_is_closed_is_not_read(tmp_path):
+    folder = tmp_path / "blocks"
+    write_recording(folder, [pack(scene(40, 24, 70))], 40, layout="spikelink")
+    for source in (saved(tmp_path, packed(scene(40, 24, 70))), folder):
+        with open_recording(source, size=(40, 24)) as recording:
+            assert len(recording.read(0, 9)) == 9
+        with pytest.raises(RecordingError, match="is closed"):
+            recording.read(0, 9)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that are forked")
+def test_a_forked_process_has_its_own_place_in_a_file(tmp_path):
+    with open_recording(saved(tmp_path, noise(70)), size=(400, 250)) as recording:
+        recording.read(0, 5)
+        place = recording._source.store._file.tell()
+        child = os.fork()
+        if not child:
+            recording.read(60, 70)
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert recording._source.store._file.tell() == place
+
+
+@pytest.mark.parametrize(
+    ("change", "width"),
+    [(lambda rows: rows, 200), (lambda rows: rows, 0), (np.int64, 64), (lambda rows: rows[0], 64), (unpack, 64)],
+)
+def test_rows_in_memory_are_packed_and_of_their_width(change, width):
+    rows = pack(scene(64, 24, 60))
+    assert from_rows(rows, 64).width == 64
+    changed = unpack(rows, 64) if change is unpack else change(rows)
+    with pytest.raises(UsageError, match="no packed rows of"):
+        from_rows(changed, width)
 
 
 # Rates, writing, memory

@@ -225,6 +225,9 @@ def test_wrong_scenes():
         sim.make_scene("fun")
     with pytest.raises(UsageError, match="15x40 pixels is too small"):
         sim.make_scene("fan", 15, 40)
+    for name in sim.SCENES:
+        with pytest.raises(UsageError, match="seed -1 is negative"):
+            sim.film(name, planes=60, seed=-1)
 
 
 def test_fan_turns():
@@ -348,8 +351,14 @@ def test_video_errors():
         sim.VideoScene(lambda: frames([1]), 10)
     with pytest.raises(UsageError, match="frame 1 of the video has another size"):
         sim.VideoScene(lambda: frames([1]) + frames([1], width=9), 10)
-    with pytest.raises(UsageError, match="more than 0"):
-        sim.VideoScene(lambda: frames([1, 2]), 0)
+    for number in (0, float("nan"), float("inf"), 1e308):
+        with pytest.raises(UsageError, match="more than 0, and 1,000,000 at most"):
+            sim.VideoScene(lambda: frames([1, 2]), number)
+    uneven = sim.VideoScene(lambda: frames([1, 2]) + frames([1], width=9), 10)
+    with pytest.raises(UsageError, match="frame 2 of the video has another size"):
+        uneven.light(15)
+    with pytest.raises(UsageError):
+        uneven.light(15)
     scene = sim.VideoScene(lambda: frames([1, 2]), 10)
     with pytest.raises(UsageError, match="before the first frame"):
         scene.light(-1)

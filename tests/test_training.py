@@ -16,7 +16,7 @@ from torch import nn
 from spikerecon import checkpoint
 from spikerecon.checkpoint import PUBLISHED_CONFIG, Checkpoint
 from spikerecon.engine import Reconstructor, plain_frame
-from spikerecon.errors import SpikeReconError, UsageError, WeightsError
+from spikerecon.errors import OutputError, RecordingError, SpikeReconError, UsageError, WeightsError
 from spikerecon.methods import Stir
 from spikerecon.motion import FOLLOWED_CHANNELS
 from spikerecon.network import STIR, StirConfig
@@ -234,10 +234,36 @@ def test_a_state_that_was_not_finished_does_not_count(tmp_path):
     assert state.load_state(tmp_path / "nowhere") is None
 
 
-def test_a_damaged_run_is_refused(textures, tmp_path):
+RECORD = {"patches": 8, "seconds": 1.0, "state": "state-4", "parts": 1}
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("state-4/00.safetensors", "no tensors"),
+        ("state-4/00.safetensors", None),
+        ("run.json", "[]"),
+        ("run.json", "null"),
+        ("run.json", '{"step": 1}'),
+        ("run.json", json.dumps({"step": "a", **RECORD})),
+        ("run.json", json.dumps({"step": 4, **RECORD, "state": 4})),
+    ],
+)
+def test_a_damaged_run_is_refused(textures, tmp_path, file, content):
     Trainer(tmp_path, textures, config=SMALL, settings=FEW).run()
-    next(tmp_path.glob("state-*/*.safetensors")).write_bytes(b"no tensors")
+    (tmp_path / file).unlink()
+    if content is not None:
+        (tmp_path / file).write_text(content)
     with pytest.raises(UsageError, match="damaged or of another network"):
+        Trainer(tmp_path, textures, config=SMALL, settings=FEW)
+
+
+def test_a_run_that_lost_a_part_of_its_state_is_refused(textures, tmp_path, monkeypatch):
+    """What the optimiser remembers would begin anew, for some of the weights."""
+    monkeypatch.setattr(state, "PART_BYTES", 2**18)
+    Trainer(tmp_path, textures, config=SMALL, settings=FEW).run()
+    max(tmp_path.glob("state-*/*.safetensors")).unlink()
+    with pytest.raises(UsageError, match="damaged"):
         Trainer(tmp_path, textures, config=SMALL, settings=FEW)
 
 
@@ -322,6 +348,15 @@ def test_the_course_of_a_run_can_be_drawn(textures, tmp_path):
         assert (np.asarray(picture) == drawn).all()
 
 
+def test_a_log_that_is_not_there_or_not_sound_is_not_drawn(textures, tmp_path):
+    trainer = Trainer(tmp_path, textures, config=SMALL, settings=FEW)
+    for log in (None, '{"step": 3, "lo', "[]"):
+        if log is not None:
+            (tmp_path / "log.jsonl").write_text(log)
+        with pytest.raises(OutputError, match="no sound log of a run"):
+            trainer.draw_curve()
+
+
 def test_two_processes_train_together(pictures, tmp_path):
     """As torchrun starts them: both take part in every step, the first one alone writes."""
     words = ["--images", pictures, "-o", tmp_path / "run", "--steps", "3", "--batch", "2", "--patch", "32"]
@@ -355,7 +390,9 @@ def test_an_interrupted_run_is_saved(textures, tmp_path, monkeypatch):
     monkeypatch.setattr(trainer, "_train_step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         trainer.run()
-    assert Trainer(tmp_path, textures, config=SMALL, settings=FEW).step == 3
+    again = Trainer(tmp_path, textures, config=SMALL, settings=FEW)
+    assert again.step == 3
+    assert again.seconds > 0
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(textures, tmp_path, monkeypatch):
@@ -366,6 +403,13 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(textures,
     with pytest.raises(SpikeReconError, match="the loss became nan"):
         trainer.run()
     assert Trainer(tmp_path, textures, config=SMALL, settings=longer).step == 4
+
+
+def test_steps_that_are_far_too_long_are_an_error_and_no_crash(textures, tmp_path):
+    """Motion that is no number ended the process where gradients go back through warps."""
+    trainer = Trainer(tmp_path, textures, config=SMALL, settings=replace(FEW, steps=30, rate=1e6, warmup=1))
+    with pytest.raises(SpikeReconError, match=r"the loss became .*a smaller --learning-rate"):
+        trainer.run()
 
 
 def test_weights_that_are_not_finite_are_not_saved(textures, tmp_path, monkeypatch):
@@ -385,6 +429,30 @@ def test_weights_that_are_not_finite_are_not_saved(textures, tmp_path, monkeypat
         trainer.run()
     assert Trainer(tmp_path, textures, config=SMALL, settings=longer).step == 4
     assert "NaN" not in (tmp_path / "log.jsonl").read_text()
+
+
+def test_transparency_makes_a_cutout_in_whatever_way_a_picture_has_it(tmp_path):
+    shape = Image.new("RGBA", (80, 60))
+    shape.paste((200, 100, 50, 255), (20, 10, 60, 40))
+    shape.save(tmp_path / "rgba.png")
+    shape.quantize(8).save(tmp_path / "palette.png")
+    grey = Image.new("L", (80, 60), 7)
+    grey.paste(200, (20, 10, 60, 40))
+    grey.save(tmp_path / "grey.png", transparency=7)
+    Image.new("L", (400, 400)).save(tmp_path / "opaque.png")
+    textures = Textures.load(find_pictures([tmp_path]), drawn=0)
+    assert (len(textures.pictures), textures.own.tolist()) == (1, [True] * 3)
+    covered = (textures.shapes[:, 1] > 127).float().mean((1, 2))
+    assert covered.max() < 0.25
+    assert covered.min() > 0.005
+
+
+def test_pictures_that_are_broken_are_named(tmp_path):
+    Image.new("L", (400, 400)).save(tmp_path / "broken.png")
+    whole = (tmp_path / "broken.png").read_bytes()
+    (tmp_path / "broken.png").write_bytes(whole.replace(b"IDAT", b"ID\0T"))
+    with pytest.raises(RecordingError, match=r"broken\.png: cannot be read as a picture"):
+        Textures.load([tmp_path / "broken.png"])
 
 
 def test_folders_without_pictures_are_refused(tmp_path, pictures, textures):

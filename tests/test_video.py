@@ -284,6 +284,8 @@ def test_write_png(tmp_path: Path, bit_depth: int) -> None:
     write_png(tmp_path / "a.png", picture)
     assert png_bit_depth(tmp_path / "a.png") == bit_depth
     np.testing.assert_array_equal(Image.open(tmp_path / "a.png"), picture)
+    with pytest.raises(UsageError, match="is not a uint8 or uint16 picture"):
+        write_png(tmp_path / "b.png", picture[:0])
 
 
 def test_views_and_byte_orders_are_written_right(tmp_path: Path) -> None:
@@ -607,6 +609,27 @@ def test_read_video_can_be_left_early(tmp_path: Path) -> None:
     pictures = read_video(tmp_path / "a.mp4")
     next(pictures)
     pictures.close()  # type: ignore[attr-defined]
+
+
+def test_broken_pictures_of_a_folder_are_named(tmp_path: Path) -> None:
+    video.write_png(tmp_path / "0.png", np.zeros((400, 400), np.uint8))
+    whole = (tmp_path / "0.png").read_bytes()
+    for broken in (whole[:-40], whole.replace(b"IDAT", b"ID\0T"), b"no picture"):
+        (tmp_path / "0.png").write_bytes(broken)
+        with pytest.raises(RecordingError, match=r"0\.png: cannot be read as a picture"):
+            list(video.read_pictures(tmp_path))
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc")
+def test_a_finished_writer_holds_nothing_open(tmp_path: Path) -> None:
+    def save() -> video.Writer:
+        return video.save(tmp_path / "a.mp4", [np.zeros((48, 64), np.float32)] * 2, gain=1.0, overwrite=True)
+
+    save()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    writers = [save() for _ in range(3)]
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert writers[0].pictures == 2
 
 
 def test_read_video_errors(tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ def test_what_is_seen_through_a_view_is_told_once_and_closed_with_it(tmp_path: P
             part.read(0, 70)
     assert part.notes == recording.notes
     assert (part.name, part.layout, part.flip, part.why) == (str(path), "packed", True, recording.why)
-    with pytest.raises(ValueError, match="closed"):
+    with pytest.raises(RecordingError, match="closed"):
         recording.read(0, 1)
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     "--perceptual", metavar="FILE", help="Add the perceptual loss; FILE holds VGG-16 weights with torchvision's names."
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @quiet_option
 def command(
     images: tuple[str, ...],

@@ -1,6 +1,7 @@
 """Opening a recording, whatever it is stored in."""
 
 import copy
+import math
 import stat
 import sys
 import threading
@@ -167,9 +168,9 @@ def open_recording(
         raise UsageError(f"unknown layout {layout!r}: take one of {', '.join(LAYOUT_NAMES)}")
     if source == "-":
         stdin = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)  # a buffer's lock, held in a thread, blocks the exit
-        return _open_stream(stdin, "standard input", layout, size, flip, owned=False)
+        return _open_stream(stdin, "standard input", layout, size, flip)
     if not isinstance(source, str | Path):
-        return _open_stream(source, str(getattr(source, "name", "stream")), layout, size, flip, owned=False)
+        return _open_stream(source, str(getattr(source, "name", "stream")), layout, size, flip)
 
     path = Path(source)
     try:
@@ -184,7 +185,7 @@ def open_recording(
     elif layout == "spikelink":
         raise UsageError(f"{path}: is a file; SpikeLink recordings are folders: give the one with 0, 1, 2 and 3 in it")
     elif not stat.S_ISREG(found.st_mode):
-        return _open_stream(opened(path), str(path), layout, size, flip, owned=True)
+        return _open_stream(path, str(path), layout, size, flip)
     elif layout == "npz" or (layout == "auto" and path.suffix.lower() == ".npz"):
         if found.st_size == 0:
             raise RecordingError(f"{path}: is empty")
@@ -205,14 +206,15 @@ def open_recording(
 
 
 def _open_stream(
-    stream: BinaryIO | FileIO, name: str, layout: str, size: Size | None, flip: bool | None, *, owned: bool
+    stream: BinaryIO | FileIO | Path, name: str, layout: str, size: Size | None, flip: bool | None
 ) -> Recording:
     if layout not in ("auto", "packed"):
         raise UsageError(f"{name}: a stream can only be packed planes, not {layout}")
     if size is None:
         raise UsageError(f"{name}: a stream does not tell its size; give it, such as --size 400x250")
     geometry = Geometry(LAYOUTS["packed"], *size)
-    source = StreamSource(stream, geometry, name, owned)
+    owned = isinstance(stream, Path)  # a named pipe, which waits for its other end when it is opened
+    source = StreamSource(opened(stream) if isinstance(stream, Path) else stream, geometry, name, owned)
     upside_down = geometry.layout.flip if flip is None else flip
     return Recording(name, "packed", size, upside_down, "a stream is packed planes of the size given", source)
 
@@ -331,7 +333,9 @@ def _note_constant_planes(recording: Recording) -> None:
 def from_rows(rows: Bytes, width: int, name: str = "planes in memory") -> Recording:
     """A recording of packed rows in memory, uint8 (planes, height, ceil(width / 8)), upright; see `pack`.
 
-    Raises RecordingError where there are fewer than 60 planes.
+    Raises RecordingError where there are fewer than 60 planes, UsageError for rows of another type or width.
     """
+    if rows.dtype != np.uint8 or rows.ndim != 3 or width < 1 or rows.shape[2] != math.ceil(width / 8):
+        raise UsageError(f"{name}: {rows.dtype} {rows.shape} are no packed rows of {width} pixels: `pack` makes them")
     source = ArraySource(np.ascontiguousarray(rows))
     return Recording(name, "memory", (width, rows.shape[1]), False, "given in memory", source)

@@ -80,8 +80,9 @@ def rate_summary(rates: NDArray[np.float32]) -> RateSummary:
 def auto_gain(recording: Recording, start: int = 0, end: int | None = None) -> float:
     """The factor that turns firing rates into display values in [0, 1] for a whole recording.
 
-    Sets to white what 99.5 % of all pixels stay below, by windows of 60 planes from up to five places between planes
-    `start` and `end` (of a stream: the first window). Pixels that always fire are stuck and do not count.
+    Sets to white what 99.5 % of the pixels stay below, by windows of 60 planes from up to five places between planes
+    `start` and `end` (of a stream: the first window). Pixels that never or always fire in a window do not count:
+    they tell of no light, or are stuck.
     """
     rates = _window_rates(recording, start, end)
     lit = rates[(rates > 0) & (rates < 1)]

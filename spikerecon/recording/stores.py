@@ -2,6 +2,7 @@
 
 import os
 import re
+import select
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable
@@ -50,6 +51,7 @@ class FileStore:
     def __init__(self, path: Path) -> None:
         self.name = str(path)
         self.notes: list[str] = []
+        self._path, self._process = path, os.getpid()
         self._file = opened(path)
         self.refresh()
 
@@ -58,6 +60,10 @@ class FileStore:
 
     def read(self, start: int, stop: int) -> Bytes:
         found = np.empty(stop - start, np.uint8)
+        if self._file.closed:
+            raise RecordingError(f"{self.name}: is closed: read it before that")
+        if self._process != os.getpid():  # a process that was forked shares its parent's place in the file
+            self._file, self._process = opened(self._path), os.getpid()
         try:
             self._file.seek(start)
             read = fill(self._file, found)
@@ -89,6 +95,7 @@ class FolderStore:
         self._path = path
         self._unit = 1
         self._open: tuple[Path, FileStore] | None = None
+        self._closed = False
         self.refresh()
 
     def refresh(self) -> None:
@@ -132,6 +139,8 @@ class FolderStore:
         self.refresh()
 
     def read(self, start: int, stop: int) -> Bytes:
+        if self._closed:
+            raise RecordingError(f"{self.name}: is closed: read it before that")
         parts = []
         while start < stop:
             index = bisect_right(self._starts, start) - 1
@@ -147,14 +156,18 @@ class FolderStore:
 
     def _store(self, path: Path) -> FileStore:
         if self._open is None or self._open[0] != path:
-            self.close()
+            self._close_block()
             self._open = path, FileStore(path)
         return self._open[1]
 
-    def close(self) -> None:
+    def _close_block(self) -> None:
         if self._open is not None:
             self._open[1].close()
             self._open = None
+
+    def close(self) -> None:
+        self._close_block()
+        self._closed = True
 
 
 def _sure(found: dict[int, Path]) -> int:
@@ -202,6 +215,12 @@ def opened(path: Path) -> FileIO:
 def fill(stream: BinaryIO | FileIO, array: Bytes) -> int:
     """Reads until the array is full or the stream ends; returns the bytes read."""
     view, done = array.reshape(-1).data, 0
-    while done < len(view) and (got := stream.readinto(view[done:])):  # type: ignore[union-attr]
-        done += got
+    while done < len(view):
+        got = stream.readinto(view[done:])  # type: ignore[union-attr]
+        if got is None:  # a stream that does not wait by itself has nothing yet
+            select.select([stream], [], [])
+        elif got:
+            done += got
+        else:
+            break
     return done

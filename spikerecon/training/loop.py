@@ -131,7 +131,7 @@ class Trainer:
         """
         settings = self.settings
         losses: list[Tensor] = []
-        since = time.monotonic()
+        since = time.monotonic()  # steps that no line of the log tells of yet began then
         self.folder.mkdir(parents=True, exist_ok=True)
         self.model.train()
         try:
@@ -147,6 +147,7 @@ class Trainer:
                 if self.process == 0 and on_progress:
                     on_progress(progress)
         except KeyboardInterrupt:
+            self.seconds += time.monotonic() - since
             if self.process == 0 and self._sound():
                 self.save()
             raise
@@ -155,10 +156,7 @@ class Trainer:
         """Look at the last steps; save and log where it is time to."""
         settings = self.settings
         loss = torch.stack(losses).mean().item()
-        if not math.isfinite(loss):
-            raise SpikeReconError(
-                f"the loss became {loss} before step {self.step}: stopped; {self.folder} keeps the last good state"
-            )
+        self._check_finite(loss)
         self.seconds += elapsed
         due = self.step % settings.save_every == 0 or self.step == settings.steps
         if due and not self._sound():
@@ -187,12 +185,21 @@ class Trainer:
                 white = full_scale[:, None, None, None]
                 seen = self.perceptual(images[0] * (scale / white), truth / white)
                 loss = loss + PERCEPTUAL_SHARE * seen
+        if self.device.type == "cpu":  # where what is not finite ends the process on its way back through warps
+            self._check_finite(loss.item())
         self.network.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip)
         self.optimizer.step(self._rate())
         self._update_average()
         return loss.detach()
+
+    def _check_finite(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            raise SpikeReconError(
+                f"the loss became {loss} before step {self.step}: stopped; {self.folder} keeps the last good state, "
+                "if there was one: try a smaller --learning-rate"
+            )
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -251,11 +258,12 @@ class Trainer:
             if saved is None:
                 return
             state, record = saved
-            self.step, self.patches, self.seconds = record["step"], record["patches"], record["seconds"]
+            self.step, self.patches = int(record["step"]), int(record["patches"])
+            self.seconds = float(record["seconds"])
             self.network.load_state_dict(_part(state, "network."))
             self.average.load_state_dict(checkpoint.load(self.folder / WEIGHTS).state)
             self.optimizer.load_state(_part(state, "optimizer."))
-        except (ValueError, KeyError, RuntimeError, OSError, SafetensorError, SpikeReconError) as error:
+        except (ValueError, KeyError, TypeError, RuntimeError, OSError, SafetensorError, SpikeReconError) as error:
             raise UsageError(
                 f"{self.folder}: the run there is damaged or of another network: give another folder, or its settings"
             ) from error

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from spikerecon.errors import UsageError
-from spikerecon.video import PICTURE_SUFFIXES, eight_bit
+from spikerecon.video import PICTURE_SUFFIXES, eight_bit, load_picture
 
 TILE = 320  # pixels a side of a texture: holds a patch of 96 and the longest path under it
 PLANES = 60
@@ -58,15 +58,14 @@ class Textures:
         """Cut pictures into tiles; files with transparency become foreground shapes.
 
         They are joined by as many `drawn` shapes, and half as many drawn pictures of text and repeated patterns.
+        Raises RecordingError for a file that is no sound picture, UsageError where all are cutouts.
         """
         rng = np.random.default_rng(seed)
         pictures, shapes, own = [], [], []
         for path in paths:
-            with Image.open(path) as opened:
-                opened.load()
-                image = opened
-            if "A" in image.getbands():
-                shapes.append(_cutout_tile(image.convert("LA"), rng))
+            image = load_picture(path)
+            if image.has_transparency_data:
+                shapes.append(_cutout_tile(image.convert("RGBA").convert("LA"), rng))
                 own.append(True)
                 continue
             grey = eight_bit(image, "L")

@@ -35,18 +35,22 @@ def save_state(folder: Path, state: dict[str, Tensor], record: dict[str, Any]) -
         size += value.nbytes
     save_file(part, target / f"{count:02d}.safetensors")
     with appearing(folder / RECORD) as unfinished:
-        unfinished.write_text(json.dumps({**record, "state": name}))
+        unfinished.write_text(json.dumps({**record, "state": name, "parts": count + 1}))
     for older in folder.glob("state-*"):
         if older.name != name:
             shutil.rmtree(older, ignore_errors=True)
 
 
 def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """What `save_state` wrote last, or None where there is nothing. Raises ValueError and OSError for damage."""
+    """What `save_state` wrote last, or None where there is nothing. Raises ValueError, KeyError, TypeError
+    and OSError for damage."""
     if not (folder / RECORD).is_file():
         return None
     record = json.loads((folder / RECORD).read_text())
     state: dict[str, Tensor] = {}
-    for part in sorted((folder / record["state"]).glob("*.safetensors")):
+    parts = sorted((folder / record["state"]).glob("*.safetensors"))
+    if len(parts) != record["parts"]:
+        raise ValueError(f"{folder}: {len(parts)} of the {record['parts']} parts of its state are there")
+    for part in parts:
         state |= load_file(part)
     return state, record
