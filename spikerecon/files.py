@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,13 +30,13 @@ def check_folder(folder: Path) -> None:
         raise OutputError(f"{folder}: no permission to write in this folder")
 
 
-def check_file(path: Path, overwrite: bool = False, *, source: str | Path | None = None) -> None:
+def check_file(path: Path, overwrite: bool = False, *, sources: Iterable[Path] = ()) -> None:
     """Finds out before any work whether a file can be written.
 
-    Raises OutputError where it cannot, and where `path` is the `source` of it.
+    Raises OutputError where it cannot, and where it is one of the files that are to be read.
     """
     check_folder(path.parent)
-    if source is not None and path.exists() and Path(source).exists() and path.samefile(source):
+    if path.exists() and any(source.exists() and path.samefile(source) for source in sources):
         raise OutputError(f"{path}: is what is to be read; give another name")
     if path.is_dir():
         raise OutputError(f"{path}: is a folder; give another name")

@@ -1,25 +1,24 @@
 """Recordings and training runs at a glance, as pictures. Needs matplotlib, which is in the extra `plot`."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spikerecon.errors import OutputError, UsageError
-from spikerecon.files import appearing, check_free
+from spikerecon.files import appearing, check_file
 from spikerecon.recording import Recording, rate_over_time
 
 
-def check_plot(target: str | Path, *, overwrite: bool = False) -> None:
-    """Raises OutputError if a picture of that name cannot be drawn: no matplotlib, or a file that is there."""
+def check_plot(target: str | Path, *, overwrite: bool = False, sources: Iterable[Path] = ()) -> None:
+    """Raises OutputError if a picture of that name cannot be drawn: no matplotlib, a file that is there or is read."""
     target = Path(target)
     _check_matplotlib()
     if target.suffix.lower() != ".png":
         raise OutputError(f"{target}: a plot is a .png file")
-    if target.is_dir() or not target.parent.is_dir():
-        raise OutputError(f"{target}: cannot be written: not a file in a folder that is there")
-    check_free(target, overwrite)
+    check_file(target, overwrite, sources=sources)
 
 
 def draw_recording(

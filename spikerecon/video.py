@@ -48,6 +48,7 @@ PICTURES_BEHIND = 4  # made while one is encoded
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 CODECS = ("h264", "h264-lossless", "ffv1")
 _MIN_FPS = 0.01
+_MOST = 1e9  # gain and gamma: what float32 still tells apart
 _PICTURE_NAME = "%06d.png"
 
 
@@ -87,14 +88,15 @@ def check_output(
     bit_depth: int = 8,
     overwrite: bool = False,
     resume: bool = False,
+    sources: Iterable[Path] = (),
 ) -> Output:
     """Find out before any work whether `path` can be written in this way; writes nothing itself.
 
     `path` is a video (`.mp4`, `.mov`, `.mkv`, `.gif`), or PNG pictures: a folder (no suffix, a `/` at the
     end, or there already) that gets `000000.png`, `000001.png`, ..., or a pattern such as `out/%06d.png`.
-    The other parameters are those of `open_writer`. Raises UsageError for what cannot work anywhere
-    (unknown suffix, options at odds) and OutputError for what cannot work here (no such folder, output
-    there already).
+    `sources` are the files that are read for it. The other parameters are those of `open_writer`. Raises UsageError for
+    what cannot work anywhere (unknown suffix, options at odds) and OutputError for what cannot work here (no such
+    folder, output there already, a file that is to be read).
     """
     if bit_depth not in (8, 16):
         raise UsageError(f"bit depth must be 8 or 16, not {bit_depth}")
@@ -109,12 +111,14 @@ def check_output(
         raise UsageError(f"{path}: a video is written at once: only PNG pictures can be gone on with")
     if resume and overwrite:
         raise UsageError(f"{path}: going on with pictures and replacing them exclude each other")
-    if container is None:
-        _check_sequence(target, whole_folder=Path(path) != target, may_be_there=overwrite or resume)
-    else:
-        check_file(target, overwrite)
+    first = 0
+    if container is not None:
+        check_file(target, overwrite, sources=sources)
         _ffmpeg_executable()
-    first = _pictures_there(target) if resume else 0
+    elif resume:
+        first = _pictures_there(target)
+    else:
+        _check_sequence(target, whole_folder=Path(path) != target, may_be_there=overwrite)
     return Output(target, container, rate, codec, crf, bit_depth, notes, first)
 
 
@@ -132,7 +136,7 @@ def _kind(path: str | Path) -> tuple[_Container | None, Path]:
             f"{path}: unknown suffix {suffix}; use {known}, or for PNG pictures a folder "
             "(end it with /) or a pattern like out/%06d.png"
         )
-    if len(re.findall(r"%(?:0\d+)?d", target.name)) != 1 or target.name.count("%") != 1:
+    if len(re.findall(r"%(?:0\d{1,2})?d", target.name)) != 1 or target.name.count("%") != 1:
         raise UsageError(
             f"{path}: a .png name for several pictures needs one number, as in out/%06d.png; or give a folder"
         )
@@ -180,17 +184,29 @@ def _check_sequence(pattern: Path, whole_folder: bool, may_be_there: bool) -> No
         return None
     if whole_folder and any(folder.iterdir()):
         raise OutputError(f"{folder}: is not empty; give -y to write into it and replace pictures")
-    before, after = re.split(r"%\d*d", pattern.name)
-    numbered = re.compile(re.escape(before) + r"\d+" + re.escape(after))
-    for entry in sorted(folder.iterdir()):
-        if numbered.fullmatch(entry.name):
-            check_free(entry)
+    for picture in _of_sequence(pattern):
+        check_free(picture)
     return None
 
 
+def _of_sequence(pattern: Path) -> list[Path]:
+    """What there is with a name of the sequence, sorted."""
+    before, after = re.split(r"%\d*d", pattern.name)
+    numbered = re.compile(re.escape(before) + r"\d+" + re.escape(after))
+    return sorted(entry for entry in pattern.parent.iterdir() if numbered.fullmatch(entry.name))
+
+
 def _pictures_there(pattern: Path) -> int:
-    """Pictures of a sequence, from the first one on without a gap."""
-    return next(number for number in itertools.count() if not _numbered(pattern, number).exists())
+    """Pictures of a sequence, from the first one on. Raises OutputError where one in between is missing."""
+    check_folder(pattern.parent if pattern.parent.exists() else pattern.parent.parent)
+    there = _of_sequence(pattern) if pattern.parent.exists() else []
+    first = next(number for number in itertools.count() if not _numbered(pattern, number).exists())
+    if len(there) > first:
+        raise OutputError(
+            f"{_numbered(pattern, first)}: is missing, but {there[-1].name} is there: going on would replace what "
+            "comes behind; give another folder, or -y to begin anew"
+        )
+    return first
 
 
 def _numbered(pattern: Path, number: int) -> Path:
@@ -433,11 +449,14 @@ def write_png(path: str | Path, image: np.ndarray, *, overwrite: bool = False) -
     _save_png(Path(path), image)
 
 
-def check_png(path: str | Path, *, overwrite: bool = False) -> None:
-    """Find out before any work whether `write_png` can write to `path`; raises what it would raise."""
+def check_png(path: str | Path, *, overwrite: bool = False, sources: Iterable[Path] = ()) -> None:
+    """Find out before any work whether `write_png` can write to `path`; raises what it would raise.
+
+    It cannot where `path` is one of the `sources`, which are read for it.
+    """
     if Path(path).suffix.lower() != ".png":
         raise UsageError(f"{path}: a single picture is written as .png")
-    check_file(Path(path), overwrite)
+    check_file(Path(path), overwrite, sources=sources)
 
 
 def _save_png(path: Path, image: np.ndarray) -> None:
@@ -467,8 +486,8 @@ def to_uint(rate: np.ndarray, gain: float = 1.0, gamma: float = 1.0, bit_depth: 
     The value is `clip(rate * gain, 0, 1) ** (1 / gamma)` of the largest one, rounded to the nearest.
     Raises UsageError if gain or gamma is not above 0, or the bit depth is neither 8 nor 16.
     """
-    if not (gain > 0 and gamma > 0):
-        raise UsageError(f"gain and gamma must be above 0, not {gain:g} and {gamma:g}")
+    if not (0 < gain <= _MOST and 1 / _MOST <= gamma <= _MOST):  # also refuses nan
+        raise UsageError(f"gain and gamma must be above 0, and no more than {_MOST:g}, not {gain:g} and {gamma:g}")
     if bit_depth not in (8, 16):
         raise UsageError(f"bit depth must be 8 or 16, not {bit_depth}")
     dtype = np.uint8 if bit_depth == 8 else np.uint16
@@ -572,7 +591,7 @@ class _Ffmpeg:
             self.stdout = self._process.stdout
 
     def end(self) -> str | None:
-        """Close its input and wait. None if it ended well, otherwise why not, in its own last line."""
+        """Close its input and wait. None if it ended well, else why not: its first line, the cause of others."""
         with suppress(OSError):  # it may have stopped reading
             if self._process.stdin:
                 self._process.stdin.close()
@@ -583,7 +602,7 @@ class _Ffmpeg:
             return f"ffmpeg was ended by {signal.Signals(-status).name}"
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        said = re.sub(r"^(\[[^\]]* @ [^\]]*\] )+", "", lines[-1]) if lines else ""
+        said = re.sub(r"^(\[[^\]]* @ [^\]]*\] )+", "", lines[0]) if lines else ""
         return f"ffmpeg: {said or f'exit status {status}'}"
 
     def kill(self) -> None:

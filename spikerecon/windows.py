@@ -12,14 +12,18 @@ from spikerecon.errors import UsageError
 WINDOW = 60
 
 
-def stop_of(planes: int | None, end: int | None) -> int | None:
+def stop_of(planes: int | None, start: int, end: int | None) -> int | None:
     """The plane to stop before: `end`, by default that of the recording (None: not known).
 
-    Raises UsageError where the recording ends before.
+    Raises UsageError where the recording ends before, and where there is nothing from `start` on.
     """
-    if planes is not None and end is not None and end > planes:
-        raise UsageError(f"end {end} is out of range: this recording has {planes} planes")
-    return planes if end is None else end
+    if planes is not None and (start >= planes or (end or 0) > planes):
+        beyond = f"start {start}" if start >= planes else f"end {end}"
+        raise UsageError(f"{beyond} is out of range: this recording has {planes} planes")
+    stop = planes if end is None else end
+    if start < 0 or (stop is not None and stop <= start):
+        raise UsageError(f"planes {start} to {stop} are no range; planes count from 0")
+    return stop
 
 
 def centers(
@@ -33,9 +37,7 @@ def centers(
     """
     if step < 1:
         raise UsageError(f"step {step} is out of range: it counts planes, from 1")
-    stop = stop_of(planes, end)
-    if start < 0 or (stop is not None and stop <= start):
-        raise UsageError(f"planes {start} to {stop} are no range; planes count from 0")
+    stop = stop_of(planes, start, end)
     if stop is None:
         stop = sys.maxsize
     before = window // 2
@@ -62,7 +64,7 @@ def check_center(center: int, planes: int | None, before: int, after: int) -> No
 
 def parse_range(text: str) -> range:
     """The range of a text `START:STOP:STEP` in planes, STOP left out as in Python. Raises UsageError."""
-    match = re.fullmatch(r"(\d+):(\d+):(\d+)", text.strip(), re.ASCII)
+    match = re.fullmatch(r"(\d{1,18}):(\d{1,18}):(\d{1,18})", text.strip(), re.ASCII)
     if not match or not int(match[3]) or not (found := range(*map(int, match.groups()))):
         raise UsageError(f"range {text!r} is not START:STOP:STEP in planes, such as 30:1000:20")
     return found
@@ -73,9 +75,12 @@ def parse_moment(text: str, rate: float) -> int:
 
     Times go to the nearest plane. Raises UsageError.
     """
-    match = re.fullmatch(r"(\d+)|(\d+\.?\d*|\.\d+)\s*(ms|s)", text.strip(), re.ASCII)
+    match = re.fullmatch(r"(\d{1,18})|(\d{1,18}\.?\d*|\.\d+)\s*(ms|s)", text.strip(), re.ASCII)
     if not match:
         raise UsageError(f"{text!r} is neither a plane nor a time, such as 1200, 0.5s or 12.5ms")
     if match[1]:
         return int(match[1])
-    return round(float(match[2]) * rate / (1000 if match[3] == "ms" else 1))
+    plane = float(match[2]) * rate / (1000 if match[3] == "ms" else 1)
+    if plane > sys.maxsize:
+        raise UsageError(f"{text!r} at {rate:g} planes a second is beyond all planes")
+    return round(plane)

@@ -248,6 +248,13 @@ def test_several_inputs_go_on_after_one_that_fails(spikerecon: Command, small_fi
     assert sorted(contents(Path())) == ["small.gif", "two.dat", "two.gif"]
 
 
+def test_of_several_inputs_the_one_with_an_error_is_named(spikerecon: Command, small_file: Path):
+    Path("short.dat").write_bytes(small_file.read_bytes()[: 70 * 384])
+    words = (*SMALL, "--method", "tfp", "--end", 90, "-q")
+    result = spikerecon("convert", small_file, "short.dat", "-o", "{name}.gif", *words, status=1)
+    assert "error: short.dat: end 90 is out of range: this recording has 70 planes" in result.stderr
+
+
 MEASURE = """
 import resource, subprocess, sys
 subprocess.run(sys.argv[1:], check=True)
@@ -288,6 +295,10 @@ def test_pictures_go_on_where_they_were_interrupted(spikerecon: Command, small_f
         "these options make 1 pictures"
         in spikerecon("convert", small_file, "-o", "part", *words, "--step", 90, "--resume", status=1).stderr
     )
+    (Path("part") / next(iter(whole))).unlink()
+    result = spikerecon("convert", small_file, "-o", "part", *words, "--resume", status=1)
+    assert f"000000.png: is missing, but {list(whole)[-1]} is there" in result.stderr
+    (Path("part") / next(iter(whole))).write_bytes(next(iter(whole.values())))
     (Path("part") / list(whole)[-1]).unlink()
     for more in (("--gain", 7), ("--bit-depth", 16), ("--crop", "0,0,32,32"), ("--method", "tfi"), ("--start", 9)):
         result = spikerecon("convert", small_file, "-o", "part", *words, *more, "--resume", status=1)

@@ -1,5 +1,6 @@
 """Wrong inputs and interrupted work: one line, the right exit status, and nothing written."""
 
+import json
 import pickle
 import signal
 import subprocess
@@ -58,6 +59,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_file: Path, fa
     torch.save({"weight": torch.zeros(3)}, "other.pth")
     Path("no.json").write_text("{")
     Path("gone.json").write_text('[{"name": "x", "file": "x.dat"}]')
+    for name in ("small.mp4", "small.png"):
+        Path(name).write_bytes(data)
+    Path("scored").mkdir()
+    entry = {"name": "x", "file": "x.dat", "width": 64, "height": 48, "full_scale_rate": 0.6}
+    Path("scored/sequences.json").write_text(json.dumps([entry | {"centers": [50], "truth": ["x.png"]}]))
+    for name in ("x.dat", "x.png"):
+        (Path("scored") / name).write_bytes(data)
+    Path("blocks/0").mkdir(parents=True)
+    Path("blocks/0/0.dat").write_bytes(data)
+    Path("gap").mkdir()
+    Path("gap/000001.png").write_text("keep me")
     return tmp_path
 
 
@@ -99,7 +111,7 @@ WRONG = [
     ("rate 0 is not a number", 2, f"{CONVERT} --rate 0"),
     # what to make of it
     ("planes 90 to 20 are no range", 2, f"{CONVERT} --start 90 --end 20"),
-    ("planes 5000 to 100 are no range", 2, f"{CONVERT} --start 5000"),
+    ("start 5000 is out of range: this recording has 100 planes", 2, f"{CONVERT} --start 5000"),
     ("fewer than one window of 60", 2, f"{CONVERT} --start 50"),
     ("end 101 is out of range", 2, f"{CONVERT} --end 101"),
     ("'soon' is neither a plane nor a time", 2, f"{CONVERT} --start soon"),
@@ -147,6 +159,16 @@ WRONG = [
     ("nowhere: this folder does not exist", 1, "convert small.dat -o nowhere/out/%06d.png"),
     ("2 inputs need an output with {name} in it", 2, "convert small.dat fan.dat -o out.mp4"),
     ("two inputs have the same name", 2, "convert small.dat sub/small.dat -o {name}.gif"),
+    ("small.mp4: is what is to be read", 1, f"convert small.mp4 {' '.join(SMALL)} --method tfp -o small.mp4 -y"),
+    ("small.mp4: is what is to be read", 1, f"{CONVERT} --flat small.mp4 -o small.mp4 -y"),
+    ("small.png: is what is to be read", 1, f"frames small.png {' '.join(SMALL)} --center 50 -o small.png -y"),
+    ("small.png: is what is to be read", 1, "info small.png --size 64x48 --plot small.png -y"),
+    ("0.dat: is what is to be read", 1, "repack blocks --size 64x48 -o blocks/0/0.dat -y"),
+    ("full/000000.png: is what is to be read", 1, "simulate full -o full/000000.png -y"),
+    ("x.png: is what is to be read", 1, "evaluate scored/sequences.json --sheet scored/x.png -y --method tfp"),
+    ("x.dat: is what is to be read", 1, "evaluate scored/sequences.json --json scored/x.dat -y --method tfp"),
+    ("000000.png: is missing, but 000001.png is there", 1, f"{CONVERT} -o gap --resume"),
+    ("needs one number", 2, f"{CONVERT} -o %09999999999d.png"),
     ("Missing option '-o'", 2, "convert small.dat"),
     ("Missing argument 'INPUT...'", 2, "convert"),
     ("No such option '--sharpen'", 2, "convert small.dat -o out.mp4 --sharpen"),
@@ -157,6 +179,11 @@ WRONG = [
     ("center 95 is out of range", 2, f"{FRAMES} --center 60 --center 95 -o out"),
     ("center 5 is out of range: centers start at 10", 2, "frames --center 5 --method tfp"),
     ("fewer than one window of 60", 2, f"{FRAMES} --center 60 --start 5000"),
+    ("999999970 single pictures are more than 1000000", 2, f"{FRAMES} --centers 30:1000000000:1"),
+    ("is neither a plane nor a time", 2, f"{FRAMES} --center 60 --end {'9' * 5000}"),
+    ("at 1e+308 planes a second is beyond all planes", 2, f"{FRAMES} --center 60 --end 10s --rate 1e308"),
+    ("is not WIDTHxHEIGHT", 2, f"info small.dat --size {'9' * 5000}x10"),
+    ("is not LEFT,TOP,WIDTH,HEIGHT", 2, f"{FRAMES} --center 60 --crop 0,0,9,{'9' * 5000}"),
     ("no picture asked for", 2, FRAMES),
     ("the built-in fan is grey: --bayer needs a recording", 2, "frames --center 60 --bayer bggr"),
     ("range '30:1000' is not START:STOP:STEP", 2, f"{FRAMES} --centers 30:1000"),
@@ -396,3 +423,15 @@ def test_an_interrupt_while_waiting_for_standard_input(tmp_path: Path, small_fil
         assert process.wait(timeout=60) == 130
         assert process.stderr.read() == b"interrupted\n"
     assert contents(tmp_path) == {}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell")
+def test_closed_standard_streams(folder: Path):
+    """As daemons have them."""
+    convert = f"{sys.executable} -m spikerecon convert"
+    words = f"{' '.join(SMALL)} --method tfp -o out.gif"
+    for command, status in ((f"{convert} - {words} <&-", 1), (f"{convert} small.dat {words} 2>&-", 0)):
+        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
+        assert done.returncode == status
+        assert done.stderr == ("error: standard input: is closed: give a file, or a pipe\n" if status else "")
+    assert Path("out.gif").is_file()

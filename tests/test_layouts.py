@@ -241,14 +241,25 @@ def test_spikelink_names_missing_and_cut_off_blocks(tmp_path: Path):
     cut = tmp_path / "r" / "1" / "5.dat"
     cut.write_bytes(cut.read_bytes()[:-1])
     found, notes = read_all(tmp_path / "r", size=(64, 48))
-    assert notes[:2] == [
+    assert notes[:3] == [
         "missing block 3-4: its planes are left dark, 3840 bytes a block",
         "block 5 ends within a plane: its last 383 bytes are left out",
+        "block 5 is shorter than most (3840 bytes): what follows may come too early",
     ]
     assert (found[:30] == rows[:30]).all()
     assert not found[30:50].any()
     assert (found[50:59] == rows[50:59]).all()
     assert (found[59:] == rows[60:]).all()
+
+
+def test_a_spikelink_block_that_lacks_planes_is_told(tmp_path: Path):
+    rows = noise(64, 48, 130)
+    blocks(tmp_path / "r", list(range(13)), rows, 10)
+    for number in (5, 12):  # the last may be as short as it likes
+        cut = tmp_path / "r" / str(number % 4) / f"{number}.dat"
+        cut.write_bytes(cut.read_bytes()[: 4 * 384])
+    _, notes = read_all(tmp_path / "r", size=(64, 48))
+    assert notes == ["block 5 is shorter than most (3840 bytes): what follows may come too early"]
 
 
 def test_spikelink_of_other_layouts(tmp_path: Path, raw: bytes, rows: np.ndarray):
@@ -356,7 +367,7 @@ def test_repack_of_a_part(spikerecon: Command, small_file: Path):
         (("--crop", "60,0,8,8"), "crop 60,0,8,8 is no part of a picture of 64x48"),
         (("--crop", "0,0,3,3"), "3x3 does not fill whole bytes"),
         (("--end", 101), "end 101 is out of range: this recording has 100 planes"),
-        (("--start", 100), "planes 100 to 100 are no range"),
+        (("--start", 100), "start 100 is out of range: this recording has 100 planes"),
     ],
 )
 def test_repack_refuses(spikerecon: Command, small_file: Path, words: tuple[object, ...], wanted: str):
@@ -403,7 +414,7 @@ def test_info_draws(spikerecon: Command, small_file: Path, monkeypatch: pytest.M
     spikerecon("info", small_file, *SMALL, "--plot", "r.png", "-y")
     refused = spikerecon("info", "-", *SMALL, "--plot", "s.png", input=small_file.read_bytes(), status=2)
     assert "a stream can be read once only" in refused.stderr
-    for name, wanted in (("r.pdf", "is a .png file"), ("none/r.png", "cannot be written")):
+    for name, wanted in (("r.pdf", "is a .png file"), ("none/r.png", "this folder does not exist")):
         assert wanted in spikerecon("info", small_file, *SMALL, "--plot", name, status=1).stderr
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     refused = spikerecon("info", small_file, *SMALL, "--plot", "t.png", status=1)

@@ -531,7 +531,7 @@ def test_killed_ffmpeg(tmp_path: Path, more: int) -> None:
 
 def test_ffmpegs_own_words_are_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(video, "_encoder_options", lambda *_: "-c:v no-such-encoder")
-    with pytest.raises(OutputError, match=r"a\.mp4: encoding failed: ffmpeg: .*Encoder not found") as caught:
+    with pytest.raises(OutputError, match=r"a\.mp4: encoding failed: ffmpeg: Unknown encoder") as caught:
         save(tmp_path / "a.mp4", moving_ramp(SMALL, 1))
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
@@ -665,7 +665,7 @@ def test_to_uint_reaches_every_value() -> None:
         assert (to_uint(rate, bit_depth=bit_depth) == np.arange(count)).all()
 
 
-@pytest.mark.parametrize("options", [{"gain": 0}, {"gamma": 0}, {"gamma": -1}, {"bit_depth": 12}])
+@pytest.mark.parametrize("options", [{"gain": 0}, {"gain": 1e39}, {"gamma": 0}, {"gamma": 1e-300}, {"bit_depth": 12}])
 def test_to_uint_refuses(options: dict) -> None:
     with pytest.raises(UsageError):
         to_uint(np.zeros((1, 1), np.float32), **options)

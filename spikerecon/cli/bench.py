@@ -10,6 +10,7 @@ from spikerecon.cli.console import check_json, say, table, write_json
 from spikerecon.cli.options import (
     InputOptions,
     MethodOptions,
+    files_of,
     input_options,
     json_file_option,
     method_options,
@@ -56,7 +57,7 @@ def command(
 
     if (frames is not None and frames < 1) or step < 1:
         raise UsageError("--frames and --step are whole numbers from 1 on")
-    check_json(json_file, overwrite, source=path)
+    check_json(json_file, overwrite, files_of(path))
     with source.filmed(60) if path is None else source.open(path) as recording:
         if recording.planes is None:
             raise UsageError("a stream can be read once only: bench takes a file")

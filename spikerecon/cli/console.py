@@ -6,7 +6,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,7 @@ def progress(
         shown = Progress(total, step, planes_per_second, unit)
         shown.update = lambda done: setattr(shown, "done", done)  # type: ignore[method-assign]
         yield shown
-    elif sys.stderr.isatty():
+    elif sys.stderr is not None and sys.stderr.isatty():  # a daemon may have closed it
         bar = _Bar(total, step, planes_per_second, unit)
         try:
             yield bar
@@ -106,10 +106,10 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         click.echo("  ".join(cells).rstrip())
 
 
-def check_json(file: str | None, overwrite: bool, source: str | None) -> None:
+def check_json(file: str | None, overwrite: bool, sources: Iterable[Path]) -> None:
     """Find out before any work whether `write_json` can write there, and may. Raises OutputError."""
     if file not in (None, "-"):
-        check_file(Path(file), overwrite, source=source)
+        check_file(Path(file), overwrite, sources=sources)
 
 
 def write_json(value: Any, file: str) -> None:

@@ -11,6 +11,7 @@ import click
 from spikerecon.cli.console import progress, rates_text, say, write_json
 from spikerecon.cli.options import (
     Reconstruction,
+    files_of,
     json_option,
     name_of,
     overwrite_option,
@@ -88,7 +89,8 @@ def command(
             if len(inputs) == 1:
                 raise
             failed += 1
-            click.echo(f"error: {error}", err=True)
+            where = "" if path in str(error) else f"{path}: "
+            click.echo(f"error: {where}{error}", err=True)
     if as_json:
         write_json(results if len(inputs) > 1 else results[0], "-")
     if failed:
@@ -107,7 +109,7 @@ def _convert(
 ) -> dict[str, Any]:
     from spikerecon import video
 
-    checked = video.check_output(target, **writing)
+    checked = video.check_output(target, **writing, sources=files_of(path, what.mending.flat))
     with what.opened(path, follow=FOLLOW_SECONDS if follow else None, quiet=quiet) as (recording, maker):
         start, end = what.source.span()
         engine, rate = maker.widest, what.source.rate

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from spikerecon.cli.console import check_json, say, table, write_json
-from spikerecon.cli.options import MethodOptions, json_file_option, method_options, overwrite_option, quiet_option
+from spikerecon.cli.options import (
+    MethodOptions,
+    files_of,
+    json_file_option,
+    method_options,
+    overwrite_option,
+    quiet_option,
+)
 
 MEASURES = ("lpips", "niqe", "brisque")  # written out: --help needs no numpy
 
@@ -43,10 +52,12 @@ def command(
     """
     from spikerecon import evaluation, video
 
-    check_json(json_file, overwrite, source=sequences)
+    check_json(json_file, overwrite, [Path(sequences)])
     listed = evaluation.load_sequences(sequences)
+    sources = [Path(sequences), *(file for each in listed for file in (*files_of(str(each.path)), *each.truth))]
+    check_json(json_file, overwrite, sources)
     if sheet:
-        video.check_png(sheet, overwrite=overwrite)
+        video.check_png(sheet, overwrite=overwrite, sources=sources)
     engine = run.reconstructor()
     say(engine.about, quiet)
     results = evaluation.evaluate(

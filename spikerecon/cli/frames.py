@@ -13,6 +13,7 @@ from spikerecon.cli.console import say, write_json
 from spikerecon.cli.options import (
     Maker,
     Reconstruction,
+    files_of,
     json_option,
     name_of,
     overwrite_option,
@@ -23,6 +24,9 @@ from spikerecon.errors import UsageError
 
 if TYPE_CHECKING:
     from spikerecon.engine import Frame
+
+
+MOST = 1_000_000  # pictures
 
 
 @click.command("frames")
@@ -63,7 +67,10 @@ def command(
     """
     from spikerecon import video, windows
 
-    wanted = sorted({*center, *map(what.source.moment, at), *(windows.parse_range(centers) if centers else ())})
+    series = windows.parse_range(centers) if centers else range(0)
+    if len(series) > MOST:
+        raise UsageError(f"{len(series)} single pictures are more than {MOST}: 'convert' writes whole recordings")
+    wanted = sorted({*center, *map(what.source.moment, at), *series})
     if not wanted:
         raise UsageError("no picture asked for: give --center N, --at TIME or --centers START:STOP:STEP")
     if path is None and what.picture.bayer:
@@ -86,9 +93,10 @@ def command(
                     f"{output}: single pictures go to a .png file or a folder (end it with /); 'convert' writes videos"
                 )
             video.check_output(output)  # its parent must be there, too
+    sources = files_of(path, what.mending.flat)
     for file in files:
         if file.parent.is_dir() or one_file:
-            video.check_png(file, overwrite=overwrite)
+            video.check_png(file, overwrite=overwrite, sources=sources)
     pictures = _built_in(what, wanted) if path is None else _recorded(path, what, wanted, quiet)
     written: list[dict[str, Any]] = []
     for file, (frame, maker) in zip(files, pictures, strict=True):

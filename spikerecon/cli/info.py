@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from spikerecon.cli.console import write_json
-from spikerecon.cli.options import InputOptions, input_options, json_option, overwrite_option
+from spikerecon.cli.options import InputOptions, files_of, input_options, json_option, overwrite_option
 from spikerecon.errors import UsageError
 
 
@@ -32,7 +32,7 @@ def command(path: str, source: InputOptions, plot: str | None, overwrite: bool, 
     from spikerecon.recording import flaws_in, rate_summary, spike_counts
 
     if plot:
-        check_plot(plot, overwrite=overwrite)
+        check_plot(plot, overwrite=overwrite, sources=files_of(path))
     with source.open(path) as recording:
         if plot and recording.planes is None:
             raise UsageError(f"{recording.name}: a stream can be read once only: --plot takes a file")

@@ -35,6 +35,12 @@ def name_of(path: str) -> str:
     return whole.name if whole.is_dir() else whole.stem
 
 
+def files_of(*sources: str | None) -> list[Path]:
+    """The files that recordings are read from: those of a folder are its blocks."""
+    paths = [Path(source) for source in sources if source not in (None, "-")]
+    return [file for path in paths for file in (path.glob("[0-3]/*.dat") if path.is_dir() else [path])]
+
+
 def _packed(name: str, cls: type, *options: Callable[[F], F]) -> Callable[[F], F]:
     """A decorator that adds click options and hands their values on as one `cls` called `name`."""
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from spikerecon.cli.console import progress, say
-from spikerecon.cli.options import InputOptions, input_options, overwrite_option, quiet_option
-from spikerecon.errors import UsageError
+from spikerecon.cli.options import InputOptions, files_of, input_options, overwrite_option, quiet_option
 from spikerecon.files import check_file
 
 if TYPE_CHECKING:
@@ -39,11 +38,9 @@ def command(path: str, output: str, source: InputOptions, overwrite: bool, quiet
     from spikerecon.windows import stop_of
 
     start, end = source.span()
-    check_file(Path(output), overwrite, source=None if path == "-" else path)
+    check_file(Path(output), overwrite, sources=files_of(path))
     with source.open(path) as recording:
-        end = stop_of(recording.planes, end)
-        if end is not None and start >= end:
-            raise UsageError(f"planes {start} to {end} are no range; planes count from 0")
+        end = stop_of(recording.planes, start, end)
         width, height = recording.width, recording.height
         total = None if end is None else end - start
         with progress(total, step=1, planes_per_second=source.rate, quiet=quiet, unit="planes") as shown:

@@ -76,11 +76,11 @@ def command(
     spikerecon simulate race.mp4 -o race.dat --planes-per-frame 10 --noise --truth race
     """
     from spikerecon import windows
-    from spikerecon.recording import write_recording
+    from spikerecon.recording import MIN_PLANES, write_recording
     from spikerecon.simulate import SCENES, SensorNoise, sequence_entry, simulate
 
     if layout != "spikelink":
-        check_file(Path(output), overwrite, source=None if source in SCENES else source)
+        check_file(Path(output), overwrite, sources=[] if source in SCENES else _files_of(Path(source)))
     if size is None and layout == "raw1000" and source in SCENES:
         size = "1000x1000"
     scene, planes = _scene(source, size, planes, start, planes_per_frame, seed, colour=bayer is not None)
@@ -98,7 +98,16 @@ def command(
     written = write_recording(output, chunks, scene.width, layout=layout, overwrite=overwrite)
     if truth is not None:
         _write_truth(Path(truth), entry, scene, start, overwrite)
+    if written < MIN_PLANES:
+        say(f"note: {output} holds fewer than the {MIN_PLANES} planes that other commands need", quiet)
     say(f"{output}: {scene.width}x{scene.height}, {written} planes", quiet)
+
+
+def _files_of(source: Path) -> list[Path]:
+    """A video, or the pictures of a folder."""
+    from spikerecon.video import PICTURE_SUFFIXES
+
+    return [file for file in source.iterdir() if file.suffix in PICTURE_SUFFIXES] if source.is_dir() else [source]
 
 
 def _scene(

@@ -62,7 +62,7 @@ def crop_rows(rows: Bytes, crop: Crop) -> Bytes:
 
 def parse_size(text: str) -> Size:
     """(width, height) of a text like `400x250`. Raises UsageError for anything else."""
-    match = re.fullmatch(r"(\d+)[xX](\d+)", text.strip(), re.ASCII)
+    match = re.fullmatch(r"(\d{1,9})[xX](\d{1,9})", text.strip(), re.ASCII)
     if not match or 0 in (size := (int(match[1]), int(match[2]))):
         raise UsageError(f"size {text!r} is not WIDTHxHEIGHT in pixels, such as 400x250")
     return size
@@ -70,7 +70,7 @@ def parse_size(text: str) -> Size:
 
 def parse_crop(text: str) -> Crop:
     """(left, top, width, height) of a text like `100,50,200,100`. Raises UsageError for anything else."""
-    match = re.fullmatch(r"(\d+),(\d+),(\d+),(\d+)", re.sub(r"\s", "", text), re.ASCII)
+    match = re.fullmatch(r"(\d{1,9}),(\d{1,9}),(\d{1,9}),(\d{1,9})", re.sub(r"\s", "", text), re.ASCII)
     if not match or 0 in (int(match[3]), int(match[4])):
         raise UsageError(f"crop {text!r} is not LEFT,TOP,WIDTH,HEIGHT in pixels, such as 100,50,200,100")
     left, top, width, height = (int(number) for number in match.groups())

@@ -167,6 +167,8 @@ def open_recording(
     if layout not in LAYOUT_NAMES:
         raise UsageError(f"unknown layout {layout!r}: take one of {', '.join(LAYOUT_NAMES)}")
     if source == "-":
+        if sys.stdin is None:
+            raise RecordingError("standard input: is closed: give a file, or a pipe")
         stdin = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)  # a buffer's lock, held in a thread, blocks the exit
         return _open_stream(stdin, "standard input", layout, size, flip)
     if not isinstance(source, str | Path):
@@ -232,7 +234,9 @@ def _open_npz(path: Path, size: Size | None, flip: bool) -> Recording:
         which = f"holds {len(arrays)} ({', '.join(arrays)})" if arrays else "holds none"
         raise RecordingError(f"{path}: needs exactly one array of (planes, height, width), {which}")
     ((key, array),) = arrays.items()
-    if array.dtype.kind not in "bui" or (array.size and (array.min() < 0 or array.max() > 1)):
+    if array.dtype.kind not in "bui":
+        raise RecordingError(f"{path}: array {key!r} is {array.dtype}: planes are of integers 0 and 1, or of bool")
+    if array.size and (array.min() < 0 or array.max() > 1):
         raise RecordingError(f"{path}: array {key!r} ({array.dtype}) holds values other than 0 and 1")
     planes, height, width = array.shape
     if 0 in array.shape or size not in (None, (width, height)):

@@ -122,7 +122,7 @@ def _window_rates(recording: Recording, start: int, end: int | None) -> NDArray[
     for first in dict.fromkeys(starts):
         rows = recording.read(first, first + MIN_PLANES)
         if len(rows) < MIN_PLANES:
-            last = first + len(rows)
-            raise UsageError(f"planes {first} to {last} are {len(rows)}, fewer than one window of {MIN_PLANES}")
+            there = f"{len(rows)} planes from {first} on: fewer than one window of {MIN_PLANES}"
+            raise UsageError(f"{recording.name}: ends at plane {recording.planes}, which leaves {there}")
         windows.append(unpack(rows, recording.width).mean(0, dtype=np.float32))
     return np.stack(windows)

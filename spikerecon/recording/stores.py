@@ -126,6 +126,10 @@ class FolderStore:
                 self.notes.append(
                     f"block {number} ends within a plane: its last {size % self._unit} bytes are left out"
                 )
+        short = [number for number, (_, size) in enumerate(self.blocks[:-1], numbers[0]) if size < usual]
+        if short:  # cut off, perhaps, and not to be told from one that was written like that
+            names = ", ".join(spans(short))
+            self.notes.append(f"block {names} is shorter than most ({usual} bytes): what follows may come too early")
         whole = [size - size % self._unit for _, size in self.blocks[:-1]]
         self._starts = [0, *accumulate(whole)]
         self.size = self._starts[-1] + self.blocks[-1][1]
