@@ -538,11 +538,16 @@ def read_pictures(path: str | Path, colour: bool = False) -> Iterator[np.ndarray
     if not Path(path).is_dir():
         yield from read_video(path, colour)
         return
-    files = sorted(file for file in Path(path).iterdir() if file.suffix.lower() in PICTURE_SUFFIXES)
+    files = pictures_in(Path(path))
     if not files:
         raise RecordingError(f"{path}: holds no pictures ({', '.join(PICTURE_SUFFIXES)})")
     for file in files:
         yield np.asarray(eight_bit(load_picture(file), "RGB" if colour else "L"))
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The picture files in a folder, in the order of their names."""
+    return sorted(file for file in folder.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES)
 
 
 def load_picture(path: str | Path) -> Image.Image:

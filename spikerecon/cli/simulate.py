@@ -80,7 +80,7 @@ def command(
     from spikerecon.simulate import SCENES, SensorNoise, sequence_entry, simulate
 
     if layout != "spikelink":
-        check_file(Path(output), overwrite, sources=[] if source in SCENES else _files_of(Path(source)))
+        check_file(Path(output), overwrite, sources=_files_of(source))
     if size is None and layout == "raw1000" and source in SCENES:
         size = "1000x1000"
     scene, planes = _scene(source, size, planes, start, planes_per_frame, seed, colour=bayer is not None)
@@ -103,11 +103,14 @@ def command(
     say(f"{output}: {scene.width}x{scene.height}, {written} planes", quiet)
 
 
-def _files_of(source: Path) -> list[Path]:
-    """A video, or the pictures of a folder."""
-    from spikerecon.video import PICTURE_SUFFIXES
+def _files_of(source: str) -> list[Path]:
+    """What a scene is read from."""
+    from spikerecon.simulate import SCENES
+    from spikerecon.video import pictures_in
 
-    return [file for file in source.iterdir() if file.suffix in PICTURE_SUFFIXES] if source.is_dir() else [source]
+    if source in SCENES:
+        return []
+    return pictures_in(Path(source)) if Path(source).is_dir() else [Path(source)]
 
 
 def _scene(
