@@ -299,6 +299,9 @@ def test_pictures_go_on_where_they_were_interrupted(spikerecon: Command, small_f
     result = spikerecon("convert", small_file, "-o", "part", *words, "--resume", status=1)
     assert f"000000.png: is missing, but {list(whole)[-1]} is there" in result.stderr
     (Path("part") / next(iter(whole))).write_bytes(next(iter(whole.values())))
+    (Path("part") / list(whole)[-1]).write_bytes(b"no picture")
+    result = spikerecon("convert", small_file, "-o", "part", *words, "--resume", status=1)
+    assert f"{list(whole)[-1]}: cannot be read as a picture" in result.stderr
     (Path("part") / list(whole)[-1]).unlink()
     for more in (("--gain", 7), ("--bit-depth", 16), ("--crop", "0,0,32,32"), ("--method", "tfi"), ("--start", 9)):
         result = spikerecon("convert", small_file, "-o", "part", *words, *more, "--resume", status=1)

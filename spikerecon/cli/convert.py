@@ -171,17 +171,13 @@ def _convert(
 
 
 def _check_alike(picture: Path, recording: Recording, maker: Maker, center: int) -> None:
-    """Raises OutputError where a picture that is there is not what these options make of a centre."""
+    """Raises OutputError where a picture that is there is not what these options make of a centre, and RecordingError
+    where it is none."""
     import numpy as np
-    from PIL import Image
 
-    from spikerecon.video import to_uint
+    from spikerecon.video import load_picture, to_uint
 
-    try:
-        with Image.open(picture) as image:
-            there = np.asarray(image)
-    except OSError as error:
-        raise OutputError(f"{picture}: cannot be gone on behind: {error}") from None
+    there = np.asarray(load_picture(picture))
     (frame,) = maker.frames(recording, [center])
     made = to_uint(frame.rate, **maker.levels)
     if made.ndim == 3 and made.dtype == np.uint16:  # which pillow reads as 8 bit
