@@ -176,21 +176,21 @@ def _playback_rate(path: str | Path, container: _Container | None, fps: float) -
 
 
 def _check_sequence(pattern: Path, whole_folder: bool, may_be_there: bool) -> None:
-    folder = pattern.parent
-    if not folder.exists():
-        return check_folder(folder.parent)  # the folder itself is made with the first picture
-    check_folder(folder)
+    folder, there = pattern.parent, _of_sequence(pattern)
     if may_be_there:
-        return None
-    if whole_folder and any(folder.iterdir()):
+        return
+    if whole_folder and folder.exists() and any(folder.iterdir()):
         raise OutputError(f"{folder}: is not empty; give -y to write into it and replace pictures")
-    for picture in _of_sequence(pattern):
+    for picture in there:
         check_free(picture)
-    return None
 
 
 def _of_sequence(pattern: Path) -> list[Path]:
-    """What there is with a name of the sequence, sorted."""
+    """What there is with a name of the sequence, sorted. Raises OutputError where pictures cannot be written there."""
+    if not pattern.parent.exists():
+        check_folder(pattern.parent.parent)  # the folder itself is made with the first picture
+        return []
+    check_folder(pattern.parent)
     before, after = re.split(r"%\d*d", pattern.name)
     numbered = re.compile(re.escape(before) + r"\d+" + re.escape(after))
     return sorted(entry for entry in pattern.parent.iterdir() if numbered.fullmatch(entry.name))
@@ -198,8 +198,7 @@ def _of_sequence(pattern: Path) -> list[Path]:
 
 def _pictures_there(pattern: Path) -> int:
     """Pictures of a sequence, from the first one on. Raises OutputError where one in between is missing."""
-    check_folder(pattern.parent if pattern.parent.exists() else pattern.parent.parent)
-    there = _of_sequence(pattern) if pattern.parent.exists() else []
+    there = _of_sequence(pattern)
     first = next(number for number in itertools.count() if not _numbered(pattern, number).exists())
     if len(there) > first:
         raise OutputError(

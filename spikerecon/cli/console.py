@@ -133,6 +133,14 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def note_if_short(output: str, planes: int, quiet: bool) -> None:
+    """Say of a recording that was written where it is too short to be reconstructed."""
+    from spikerecon.recording import MIN_PLANES
+
+    if planes < MIN_PLANES:
+        say(f"note: {output} holds fewer than the {MIN_PLANES} planes that other commands need", quiet)
+
+
 def rates_text(planes_per_second: float, step: int, fps: float) -> str:
     """The three rates that get mixed up, and the slow motion they give."""
     frames = planes_per_second / step

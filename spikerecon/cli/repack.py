@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from spikerecon.cli.console import progress, say
+from spikerecon.cli.console import note_if_short, progress, say
 from spikerecon.cli.options import InputOptions, files_of, input_options, overwrite_option, quiet_option
 from spikerecon.files import check_file
 
@@ -34,7 +34,7 @@ def command(path: str, output: str, source: InputOptions, overwrite: bool, quiet
     spikerecon repack capture -o capture.dat
     spikerecon repack capture.dat -o part.dat --start 1s --end 1.5s --crop 100,50,200,150
     """
-    from spikerecon.recording import MIN_PLANES, write_packed
+    from spikerecon.recording import write_packed
     from spikerecon.windows import stop_of
 
     start, end = source.span()
@@ -47,8 +47,7 @@ def command(path: str, output: str, source: InputOptions, overwrite: bool, quiet
             chunks = _chunks(recording, start, end, shown.update)
             written = write_packed(output, chunks, width, overwrite=overwrite)
         source.check_ended(recording)
-    if written < MIN_PLANES:
-        say(f"note: {output} holds fewer than the {MIN_PLANES} planes that other commands need", quiet)
+    note_if_short(output, written, quiet)
     say(f"{output}: {width}x{height}, {written} planes, packed", quiet)
 
 

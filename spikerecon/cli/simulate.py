@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from spikerecon.cli.console import say, write_json
+from spikerecon.cli.console import note_if_short, say, write_json
 from spikerecon.cli.options import BAYER_PATTERNS, LAYOUTS, overwrite_option, quiet_option
 from spikerecon.errors import RecordingError, UsageError
 from spikerecon.files import check_file
@@ -76,7 +76,7 @@ def command(
     spikerecon simulate race.mp4 -o race.dat --planes-per-frame 10 --noise --truth race
     """
     from spikerecon import windows
-    from spikerecon.recording import MIN_PLANES, write_recording
+    from spikerecon.recording import write_recording
     from spikerecon.simulate import SCENES, SensorNoise, sequence_entry, simulate
 
     if layout != "spikelink":
@@ -98,8 +98,7 @@ def command(
     written = write_recording(output, chunks, scene.width, layout=layout, overwrite=overwrite)
     if truth is not None:
         _write_truth(Path(truth), entry, scene, start, overwrite)
-    if written < MIN_PLANES:
-        say(f"note: {output} holds fewer than the {MIN_PLANES} planes that other commands need", quiet)
+    note_if_short(output, written, quiet)
     say(f"{output}: {scene.width}x{scene.height}, {written} planes", quiet)
 
 
