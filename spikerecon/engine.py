@@ -33,7 +33,9 @@ T = TypeVar("T")
 STAGES = ("read", "unpack", "encode", "decode", "to host")
 QUEUE_DEPTH = 2  # batches read ahead, and frames waiting to be taken
 CACHE_BYTES = 3 * 2**30  # features kept for later windows (1000x1000 at step 1: 2.7 GiB); others are encoded again
-CUDA_BATCH_PIXELS = 16 * 400 * 250  # pictures decoded at once: what keeps a GPU busy
+# Of pictures decoded at once on a GPU: to order their work takes the same time for many as for one.
+CUDA_BATCH_PIXELS = 64 * 400 * 250
+CUDA_BYTES = 6000  # of a GPU's memory for each of them: more than twice what a pixel was seen to take in bfloat16
 FEWEST_ROWS = 32  # with fewer the strips are mostly overlap
 FED_PLANES = 20  # planes read and unpacked at once for a method that has no windows
 
@@ -233,7 +235,8 @@ class Reconstructor:
         if self.batch_size != "auto":
             return int(self.batch_size)
         if self.device.type == "cuda":
-            return max(1, CUDA_BATCH_PIXELS // (recording.width * recording.height))
+            memory = torch.cuda.get_device_properties(self.device).total_memory
+            return cuda_batch(recording.width * recording.height, memory)
         return 1
 
     @contextmanager
@@ -361,6 +364,11 @@ class _Run:
             return False
         size = sum(level.nbytes for level in self.features[start])
         return size * len(self.features) <= CACHE_BYTES or start >= center + self.offsets[-1]
+
+
+def cuda_batch(pixels: int, memory: int) -> int:
+    """Pictures of so many pixels that a GPU with so many bytes of memory decodes at once, from 1 on."""
+    return max(1, min(CUDA_BATCH_PIXELS, memory // CUDA_BYTES) // pixels)
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

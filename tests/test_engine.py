@@ -14,6 +14,7 @@ from spikerecon.classical import ShortTermPlasticity
 from spikerecon.engine import (
     Reconstructor,
     crop,
+    cuda_batch,
     merge_planes,
     pad,
     plain_frame,
@@ -251,6 +252,13 @@ def test_cuda_agrees_with_the_cpu(fan):
         assert a.center == b.center == c.center
         assert np.abs(a.rate - b.rate).max() < 5e-3  # TF32 is allowed there
         assert np.abs(a.rate - c.rate).mean() < 2e-2
+
+
+def test_a_gpu_decodes_as_many_pictures_at_once_as_its_memory_holds():
+    assert cuda_batch(400 * 250, 80 * 10**9) == 64
+    assert cuda_batch(400 * 250, 8 * 10**9) == 13
+    assert cuda_batch(1000 * 1000, 80 * 10**9) == 6
+    assert cuda_batch(1000 * 1000, 4 * 10**9) == 1
 
 
 @pytest.mark.parametrize("method", ["stir", "tfp", "tfi", "tfstp"])
