@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +42,7 @@ def side_by_side(
     *,
     start: int = 0,
     white: float = 1.0,
-) -> Iterator[Frame]:
+) -> Generator[Frame]:
     """The frames of one engine, or of several, side by side under the names of their methods (see `tiled`).
 
     white: the rate that will be shown as white, which the names are written in. The other arguments, and what is

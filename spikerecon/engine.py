@@ -63,7 +63,8 @@ class Reconstructor:
     bayer: one of `colour.PATTERNS` where the recording is a colour camera's, and frames are to be in colour. Pixels of
     a colour are reconstructed as a picture of their own, at half the size: side by side they fire at different rates,
     which a method would take for texture.
-    before, after: planes of a window on both sides of its centre. window: planes that `centers` keeps for each.
+    before, after: planes of a window on both sides of its centre. kept: those that `centers` keeps, before a centre and
+    from it on.
     reach: planes before a centre that can show in its picture.
     batch_size: pictures decoded at once, or "auto". tile: rows that the network draws at once at full size, for devices
     with little memory (the pictures are the same), or "auto": all of them. Where memory is short, "auto" takes fewer.
@@ -100,8 +101,10 @@ class Reconstructor:
         if merge < 1:
             raise UsageError(f"cannot merge {merge} planes into one: give 1 or more")
         self.merge = merge
-        self.before, self.after = (merge * planes for planes in window_around(self.method))
-        self.window = max(merge * WINDOW, self.before + self.after)
+        around = window_around(self.method)
+        self.before, self.after = (merge * planes for planes in around)
+        whole = max(WINDOW, sum(around))
+        self.kept = merge * (whole // 2), merge * (whole - whole // 2)
         self.reach = merge * self.method.warm_up if isinstance(self.method, Tfstp) else self.before
         self.overlap = self.device.type == "cuda"  # it works on a batch while the one before is handed out
         self.measure = False
@@ -121,7 +124,8 @@ class Reconstructor:
 
         Methods with shorter windows get the same centres, so that their pictures can be compared.
         """
-        return windows.centers(recording.planes, start=start, end=end, step=step, window=self.window)
+        before, after = self.kept
+        return windows.centers(recording.planes, start=start, end=end, step=step, before=before, after=after)
 
     def frames(self, recording: Recording, centers: Sequence[int] | None = None, *, start: int = 0) -> Iterator[Frame]:
         """Pictures of a recording at `centers` (ascending; by default all of `self.centers`).
@@ -183,7 +187,7 @@ class Reconstructor:
     def _room(self, recording: Recording, centers: Iterable[int]) -> int:
         """Planes that there must be from a centre on."""
         if recording.planes is None and isinstance(centers, range):
-            return self.window - self.window // 2  # as `centers` leaves where the end is known
+            return self.kept[1]  # as `centers` leaves where the end is known
         return self.after
 
     def _fed(self, method: Tfstp, recording: Recording, centers: Sequence[int], start: int) -> Generator[Frame]:
@@ -215,7 +219,9 @@ class Reconstructor:
         for number, center in enumerate(centers):
             afresh = not number or not 0 <= center - fed <= self.reach
             if afresh:
-                fed = min(max(start, center - self.reach), center - self.before)
+                fed = max(start, center - self.reach)
+                fed -= (fed - start) % self.merge  # merged as they are by whoever begins at `start`
+                fed = min(fed, center - self.before)
             stop = center - (center - fed) % self.merge
             for first in range(fed, stop, FED_PLANES * self.merge) or (stop,):
                 last = min(first + FED_PLANES * self.merge, stop)

@@ -27,9 +27,15 @@ def stop_of(planes: int | None, start: int, end: int | None) -> int | None:
 
 
 def centers(
-    planes: int | None, *, start: int = 0, end: int | None = None, step: int = 20, window: int = WINDOW
+    planes: int | None,
+    *,
+    start: int = 0,
+    end: int | None = None,
+    step: int = 20,
+    before: int = WINDOW // 2,
+    after: int = WINDOW // 2,
 ) -> range:
-    """Centres of the windows that fit into planes [start, end), the first at start + window // 2.
+    """Centres c whose windows [c - before, c + after) fit into planes [start, end), the first at start + before.
 
     `planes` is the length of the recording, or None for a stream whose end is not known: without `end` the
     range then goes on for ever, and whoever reads stops where planes run out. Raises UsageError for a step
@@ -40,26 +46,31 @@ def centers(
     stop = stop_of(planes, start, end)
     if stop is None:
         stop = sys.maxsize
-    before = window // 2
-    found = range(start + before, stop - (window - before) + 1, step)
+    found = range(start + before, stop - after + 1, step)
     if not found:
-        raise UsageError(f"planes {start} to {stop} are {stop - start}, fewer than one window of {window}")
+        raise UsageError(f"planes {start} to {stop} are {stop - start}, fewer than one window of {before + after}")
     return found
 
 
-def check_center(center: int, planes: int | None, before: int, after: int) -> None:
-    """Raises UsageError unless [center - before, center + after) lies in a recording of that many planes.
+def check_center(
+    center: int, planes: int | None, before: int, after: int, *, start: int = 0, end: int | None = None
+) -> None:
+    """Raises UsageError unless [center - before, center + after) lies in planes [start, end) of a recording.
 
-    With `planes` None (a stream whose end is not known) only its start is checked.
+    With `planes` and `end` None (a stream whose end is not known) only its start is checked.
     """
-    if planes is None:
-        if center < before:
-            raise UsageError(f"center {center} is out of range: centers start at {before}")
-    elif planes < before + after:
-        raise UsageError(f"a recording of {planes} planes has no center: a window takes {before + after}")
-    elif not before <= center <= planes - after:
-        takes = f"takes centers {before} to {planes - after}"
-        raise UsageError(f"center {center} is out of range: this recording of {planes} planes {takes}")
+    stop, first = stop_of(planes, start, end), start + before
+    if stop is None:
+        if center < first:
+            raise UsageError(f"center {center} is out of range: centers start at {first}")
+        return
+    whole = start == 0 and end is None
+    if stop - start < before + after:
+        what = f"a recording of {planes} planes has" if whole else f"planes {start} to {stop} have"
+        raise UsageError(f"{what} no center: a window takes {before + after}")
+    if not first <= center <= stop - after:
+        what = f"this recording of {planes} planes takes" if whole else f"planes {start} to {stop} take"
+        raise UsageError(f"center {center} is out of range: {what} centers {first} to {stop - after}")
 
 
 def parse_range(text: str) -> range:

@@ -313,6 +313,30 @@ def test_pictures_go_on_where_they_were_interrupted(spikerecon: Command, small_f
         assert spikerecon("convert", small_file, "-o", output, *words, "--resume", *more, status=2).stderr == said
 
 
+@pytest.mark.parametrize("method", ["tfp", "tfstp"])
+def test_pictures_of_a_stream_go_on(spikerecon: Command, small_file: Path, method: str):
+    words = ("convert", "-", *SMALL, "--method", method, "--step", 10, "--gain", 1.5)
+    data = small_file.read_bytes()
+    spikerecon(*words, "-o", "whole", input=data)
+    whole = contents(Path("whole"))
+    spikerecon(*words, "-o", "part", "--end", 80, input=data)
+    assert 0 < len(contents(Path("part"))) < len(whole)
+    spikerecon(*words, "-o", "part", "--resume", input=data)
+    assert contents(Path("part")) == whole
+    cut = data[: 65 * 64 * 48 // 8]
+    said = spikerecon(*words, "-o", "part", "--resume", input=cut, status=1).stderr
+    assert "000004.png: the recording ends before it" in said
+
+
+def test_merging_leaves_room_for_the_widest_window(spikerecon: Command, small_file: Path):
+    dark = ("--planes", 200, "--full-scale-rate", 0.03, "--noise")
+    spikerecon("simulate", "fan", "-o", "dark.dat", *SMALL, *dark)
+    words = ("convert", "dark.dat", *SMALL, "--method", "tfp", "--bin", "auto", "--dry-run", "--json")
+    for window, most in ((20, 3), (100, 2)):
+        result = spikerecon(*words, "-o", "out", "--window", window)
+        assert json.loads(result.stdout)["bin"] == most
+
+
 def test_a_stream_that_ends_before_its_end_is_told(spikerecon: Command, small_file: Path):
     data = small_file.read_bytes()
     words = ("-", *SMALL, "--end", 5000)

@@ -334,6 +334,21 @@ def test_merged_planes_are_a_slower_camera_s(stir, step):
             assert np.abs(frame.rate - expected).max() < TOLERANCE
 
 
+@pytest.mark.parametrize("merge", [1, 2, 3])
+def test_odd_windows_of_merged_planes_stay_inside(tmp_path, merge):
+    planes = 63 * merge + 4
+    write_packed(tmp_path / "fan.dat", simulate(make_scene("fan", 24, 16), planes=planes), 24)
+    engine = Reconstructor("tfp", window=61, device="cpu", merge=merge)
+    with open_recording(tmp_path / "fan.dat", size=(24, 16)) as file:
+        found = {frame.center: frame.rate for frame in engine.frames(file, engine.centers(file, step=1))}
+        assert list(found) == list(range(30 * merge, planes - 31 * merge + 1))
+        assert list(engine.centers(file, end=61 * merge)) == [30 * merge]
+    stream = open_recording(io.BytesIO((tmp_path / "fan.dat").read_bytes()), size=(24, 16))
+    again = {frame.center: frame.rate for frame in engine.frames(stream, engine.centers(stream, step=1))}
+    assert list(again) == list(found)
+    assert all(np.array_equal(again[center], found[center]) for center in found)
+
+
 def test_merging_keeps_the_spikes_of_dark_pixels():
     rng = np.random.default_rng(0)
     charge = rng.random((1, 6, 8)) + np.linspace(0.01, 0.24, 8) * np.arange(1, 241)[:, None, None]
@@ -422,6 +437,17 @@ def test_tfstp_begins_at_the_start_and_again_where_a_centre_is_far(fan, monkeypa
         assert np.array_equal(frames[center], by_hand(fan, start, center))
     (near_the_start,) = tfstp_frames(fan, [50], start=40).values()  # a window's planes are always there
     assert np.array_equal(near_the_start, by_hand(fan, 20, 50))
+
+
+@pytest.mark.parametrize("start", [0, 2])
+def test_tfstp_merges_the_same_planes_wherever_it_begins(fan, start):
+    method = Tfstp()
+    method.warm_up = 30
+    engine = Reconstructor(method, device="cpu", merge=3)
+    fed = np.concatenate([rows for rows, _, _ in engine._read_on(fan, [131], start)])
+    whole = merge_planes(fan.read(start, 131 - (131 - start) % 3), 3)
+    assert 30 <= len(fed) < len(whole)
+    assert np.array_equal(fed, whole[-len(fed) :])
 
 
 def test_what_came_before_the_warm_up_does_not_show():

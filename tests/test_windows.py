@@ -13,8 +13,8 @@ from spikerecon.windows import centers, check_center, parse_moment, parse_range
         (110, {"end": 101}, [30, 50, 70]),
         (111, {"step": 40}, [30, 70]),
         (101, {"start": 5, "end": 66, "step": 1}, [35, 36]),
-        (101, {"window": 61}, [30, 50, 70]),
-        (100, {"window": 61}, [30, 50]),
+        (101, {"after": 31}, [30, 50, 70]),
+        (100, {"after": 31}, [30, 50]),
         (None, {"end": 101}, [30, 50, 70]),
     ],
 )
@@ -26,7 +26,7 @@ def test_every_window_fits_and_one_more_would_not():
     for planes in range(60, 150):
         for window in (60, 61):
             if planes >= window:
-                found = centers(planes, step=7, window=window)
+                found = centers(planes, step=7, after=window - 30)
                 assert found[0] - 30 == 0
                 assert found[-1] - 30 + window <= planes < found[-1] + 7 - 30 + window
 
@@ -44,7 +44,7 @@ def test_centers_of_a_stream_go_on():
         (101, {"start": 50, "end": 50}, "planes 50 to 50 are no range"),
         (101, {"end": 102}, "end 102 is out of range: this recording has 101 planes"),
         (101, {"start": 50}, "planes 50 to 101 are 51, fewer than one window of 60"),
-        (60, {"window": 61}, "fewer than one window of 61"),
+        (60, {"after": 31}, "fewer than one window of 61"),
     ],
 )
 def test_centers_refuses(planes, options, wanted):
@@ -69,6 +69,16 @@ def test_check_center():
         check_center(29, None, 30, 30)
     with pytest.raises(UsageError, match="60 planes has no center: a window takes 61"):
         check_center(30, 60, 30, 31)
+
+
+def test_check_center_of_a_part():
+    check_center(70, 101, 30, 30, start=40, end=100)
+    with pytest.raises(UsageError, match="center 71 is out of range: planes 40 to 100 take centers 70 to 70"):
+        check_center(71, 101, 30, 30, start=40, end=100)
+    with pytest.raises(UsageError, match="planes 41 to 100 have no center: a window takes 60"):
+        check_center(71, 101, 30, 30, start=41, end=100)
+    with pytest.raises(UsageError, match="center 60 is out of range: centers start at 70"):
+        check_center(60, None, 30, 30, start=40)
 
 
 def test_parse_range():

@@ -66,7 +66,7 @@ def command(
         if frames is None:
             frames = 320 if engine.device.type == "cuda" else 10
         if path is None:
-            recording = source.filmed(engine.window + step * (frames + benchmark.WARM_UP_FRAMES - 1))
+            recording = source.filmed(sum(engine.kept) + step * (frames + benchmark.WARM_UP_FRAMES - 1))
         measured = benchmark.run(
             engine,
             recording,

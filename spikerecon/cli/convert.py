@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +23,7 @@ from spikerecon.cli.options import (
 from spikerecon.errors import OutputError, SpikeReconError, UsageError
 
 if TYPE_CHECKING:
-    from spikerecon.cli.options import Maker
-    from spikerecon.recording import Recording
+    from spikerecon.engine import Frame
 
 FOLLOW_SECONDS = 5.0
 SAME_WITHIN = 0.005  # of white, on average: what another device, or where TFSTP began, may change
@@ -110,17 +110,21 @@ def _convert(
     from spikerecon import video
 
     checked = video.check_output(target, **writing, sources=files_of(path, what.mending.flat))
-    with what.opened(path, follow=FOLLOW_SECONDS if follow else None, quiet=quiet) as (recording, maker):
+    with ExitStack() as stack:
+        follow_for = FOLLOW_SECONDS if follow else None
+        recording, maker = stack.enter_context(what.opened(path, follow=follow_for, quiet=quiet))
         start, end = what.source.span()
         engine, rate = maker.widest, what.source.rate
         centers = engine.centers(recording, start=start, end=end, step=step)
         levels = maker.levels
-        if checked.first:
-            say(f"{checked.first} pictures are there: going on behind them", quiet)
-            if checked.first > len(centers):
-                raise OutputError(f"{checked.path}: these options make {len(centers)} pictures: other ones made those")
-            _check_alike(checked.name(checked.first - 1), recording, maker, centers[checked.first - 1])
-            centers = centers[checked.first :]
+        there = checked.first
+        if there > len(centers):
+            raise OutputError(f"{checked.path}: these options make {len(centers)} pictures: other ones made those")
+        pictures = stack.enter_context(closing(maker.frames(recording, centers[max(there - 1, 0) :])))
+        if there:  # the last of them is made again, and told apart
+            say(f"{there} pictures are there: going on behind them", quiet)
+            _check_alike(checked.name(there - 1), next(pictures, None), levels)
+            centers = centers[there:]
         total = len(centers) if recording.planes is not None or end is not None else None
         length = (
             f"{recording.planes} planes" if recording.planes is not None else "still growing" if follow else "a stream"
@@ -159,7 +163,7 @@ def _convert(
         with progress(total, step=step, planes_per_second=rate, quiet=quiet) as shown:
             written = video.save(
                 target,
-                (frame.rate for frame in maker.frames(recording, centers)),
+                (frame.rate for frame in pictures),
                 on_progress=shown.update,
                 **(levels | writing),
             )
@@ -170,22 +174,23 @@ def _convert(
         return {**result, "frames": written.pictures, "seconds": round(time.perf_counter() - began, 3)}
 
 
-def _check_alike(picture: Path, recording: Recording, maker: Maker, center: int) -> None:
-    """Raises OutputError where a picture that is there is not what these options make of a centre, and RecordingError
+def _check_alike(picture: Path, frame: Frame | None, levels: dict[str, Any]) -> None:
+    """Raises OutputError where a picture that is there is not this frame, which these options make, and RecordingError
     where it is none."""
     import numpy as np
 
     from spikerecon.video import load_picture, to_uint
 
     there = np.asarray(load_picture(picture))
-    (frame,) = maker.frames(recording, [center])
-    made = to_uint(frame.rate, **maker.levels)
+    if frame is None:
+        raise OutputError(f"{picture}: the recording ends before it: other options, or another recording, made it")
+    made = to_uint(frame.rate, **levels)
     if made.ndim == 3 and made.dtype == np.uint16:  # which pillow reads as 8 bit
         made = np.rint(made / 257).astype(np.uint8)
-    levels = np.iinfo(made.dtype).max
+    white = np.iinfo(made.dtype).max
     alike = there.shape == made.shape and there.dtype == made.dtype
-    if not alike or np.abs(there.astype(float) - made).mean() > SAME_WITHIN * levels:
+    if not alike or np.abs(there.astype(float) - made).mean() > SAME_WITHIN * white:
         raise OutputError(
-            f"{picture}: is not what these options make of plane {center}: go on with those of the first run "
-            f"(the gain is {maker.levels['gain']:.4g} now), or into another folder"
+            f"{picture}: is not what these options make of plane {frame.center}: go on with those of the first "
+            f"run (the gain is {levels['gain']:.4g} now), or into another folder"
         )

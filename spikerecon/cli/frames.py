@@ -112,7 +112,12 @@ def command(
 
 def _recorded(path: str, what: Reconstruction, wanted: list[int], quiet: bool) -> Iterator[tuple[Frame, Maker]]:
     """Frames, and what made them."""
+    from spikerecon.windows import check_center
+
     with what.opened(path, quiet=quiet) as (recording, maker):
+        for center in (wanted[0], wanted[-1]):
+            for engine in maker.engines:
+                check_center(center, recording.planes, engine.before, engine.after, start=maker.start, end=maker.end)
         for frame in maker.frames(recording, wanted):
             yield frame, maker
 
@@ -120,13 +125,14 @@ def _recorded(path: str, what: Reconstruction, wanted: list[int], quiet: bool) -
 def _built_in(what: Reconstruction, wanted: list[int]) -> Iterator[tuple[Frame, Maker]]:
     """The same of the built-in fan. Films just the planes around each centre: it turns for ever."""
     from spikerecon.engine import Frame
-    from spikerecon.windows import check_center
+    from spikerecon.windows import WINDOW, check_center
 
     maker = what.maker(what.source.filmed(60))
     for center in wanted:
         check_center(center, None, max(engine.before for engine in maker.engines), 0)
-        before = min(center, max(engine.reach for engine in maker.engines))
-        after = max(engine.window - engine.before for engine in maker.engines)
-        recording = what.source.filmed(before + after, center - before)
-        (frame,) = maker.frames(recording, [before])
+        first = max(center - max(engine.reach for engine in maker.engines), 0)
+        first -= first % maker.widest.merge  # merged as from plane 0 on
+        after = max(engine.after for engine in maker.engines)
+        recording = what.source.filmed(max(center + after - first, WINDOW), first)
+        (frame,) = maker.frames(recording, [center - first])
         yield Frame(center, frame.rate), maker

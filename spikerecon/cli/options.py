@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -246,23 +246,25 @@ class MethodOptions:
         self, names: list[str], recording: Recording | None, start: int, end: int | None, bayer: str | None
     ) -> list[Reconstructor]:
         from spikerecon.engine import Reconstructor
-        from spikerecon.methods import WINDOWED
-        from spikerecon.recording import auto_merge
+        from spikerecon.methods import WINDOWED, make_method, window_around
+        from spikerecon.recording import MIN_PLANES, auto_merge
 
+        windowed = [name for name in names if name in WINDOWED] or names  # where none is, each says so
+        methods = [
+            make_method(name, weights=self.weights, window=self.window if name in windowed else None) for name in names
+        ]
         if self.bin == "auto":
             if recording is None:
                 raise UsageError("--bin auto needs a recording to measure: give a number")
-            merge = auto_merge(recording, start, end)
+            longest = max(MIN_PLANES, *(sum(window_around(method)) for method in methods))
+            merge = auto_merge(recording, start, end, window=longest)
         else:
             merge = int(self.bin) if self.bin.isdecimal() else 0
         if merge < 1:
             raise UsageError(f"--bin '{self.bin}' is neither auto nor a whole number from 1 on")
-        windowed = [name for name in names if name in WINDOWED] or names  # where none is, each says so
         return [
             Reconstructor(
-                name,
-                weights=self.weights,
-                window=self.window if name in windowed else None,
+                method,
                 device=self.device,
                 precision=self.precision,
                 batch_size=self.batch_size,
@@ -270,7 +272,7 @@ class MethodOptions:
                 merge=merge,
                 bayer=bayer,
             )
-            for name in names
+            for method in methods
         ]
 
 
@@ -372,14 +374,14 @@ class Maker:
     @property
     def widest(self) -> Reconstructor:
         """The engine with the longest windows: what they fit into, the others' do."""
-        return max(self.engines, key=lambda engine: engine.window)
+        return max(self.engines, key=lambda engine: sum(engine.kept))
 
     @property
     def about(self) -> str:
         """What to say of it: a line for each engine."""
         return "\n".join(engine.about for engine in self.engines) + f", gain {self.levels['gain']:.4g}"
 
-    def frames(self, recording: Recording, centers: Sequence[int]) -> Iterator[Frame]:
+    def frames(self, recording: Recording, centers: Sequence[int]) -> Generator[Frame]:
         """Pictures at centres, those of several engines side by side."""
         from spikerecon.comparison import side_by_side
 

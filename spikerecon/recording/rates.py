@@ -89,12 +89,12 @@ def auto_gain(recording: Recording, start: int = 0, end: int | None = None) -> f
     return float(1 / np.percentile(lit, 99.5)) if len(lit) else 1.0
 
 
-def auto_merge(recording: Recording, start: int = 0, end: int | None = None) -> int:
+def auto_merge(recording: Recording, start: int = 0, end: int | None = None, *, window: int = MIN_PLANES) -> int:
     """How many planes of a dark recording to merge into one: 1 where it is bright enough.
 
     So many that the median pixel fires in about `GOOD_RATE` of the merged planes, but no more than the brightest
     pixels allow, as one that fires more than once in as many planes loses spikes, and no more than leave a window of
-    60 merged planes. Looks where `auto_gain` looks.
+    `window` merged planes. Looks where `auto_gain` looks.
     """
     rates = _window_rates(recording, start, end).mean(0)
     lit = rates[(rates > 0) & (rates < 1)]
@@ -103,7 +103,7 @@ def auto_merge(recording: Recording, start: int = 0, end: int | None = None) -> 
     median, bright = np.percentile(lit, (50, 99))
     wanted = min(round(GOOD_RATE / median), int(1 / bright))
     last = recording.planes if end is None else end
-    return max(1, wanted if last is None else min(wanted, (last - start) // MIN_PLANES))
+    return max(1, wanted if last is None else min(wanted, (last - start) // window))
 
 
 def _window_rates(recording: Recording, start: int, end: int | None) -> NDArray[np.float32]:
@@ -114,6 +114,8 @@ def _window_rates(recording: Recording, start: int, end: int | None) -> NDArray[
     planes = recording.planes if end is None else end
     if recording.planes is not None and (end or 0) > recording.planes:
         raise UsageError(f"end {end} is out of range: this recording has {recording.planes} planes")
+    if end is not None and end - start < MIN_PLANES:
+        raise UsageError(f"planes {start} to {end} are fewer than one window of {MIN_PLANES}")
     if recording.planes is None or planes is None:
         starts = [start]
     else:
