@@ -78,11 +78,13 @@ def run(
 
     The rate is the engine's own (frames as arrays); stages are timed in a second, synchronised run. Raises UsageError
     where the recording is too short for a single frame after the warm-up, and for a comparison of TFSTP, which has no
-    windows.
+    windows, or in colour.
     """
     reference = engine.method if compare else None
     if isinstance(reference, Tfstp):
         raise UsageError("tfstp goes from plane to plane: there is no way window by window to compare it with")
+    if compare and engine.bayer is not None:
+        raise UsageError("the plain network knows no colours: compare it without bayer")
     tell = on_progress or (lambda text: None)
     centers = engine.centers(recording, start=start, end=end, step=step)[: WARM_UP_FRAMES + frames]
     if len(centers) <= WARM_UP_FRAMES:

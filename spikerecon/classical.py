@@ -65,9 +65,9 @@ class ShortTermPlasticity:
 
         rate = -1 / (F ln((u - u0) / (u + f (1 - u) - u0)))
 
-    The state is two numbers a pixel, however many planes have come: `excess`, which is u - u0 (u itself has no digits
-    for rates below 1/150), and `since`, the planes that have passed without a spike (infinite before the first one).
-    Both are float32 (H, W).
+    The state is two numbers a pixel, however many planes have come: `log_excess`, which is ln(u - u0) (u itself has no
+    digits for rates below 1/150, and u - u0 none below 1/1000; minus infinity before the second spike), and `since`,
+    the planes that have passed without a spike (infinite before the first one). Both are float32 (H, W).
 
     It differs from the program published with the papers, which has F in the place of f in the second formula, adds
     the rate read from the resources R in the same way, and equalises the histogram. R is left out: u does not depend on
@@ -84,7 +84,7 @@ class ShortTermPlasticity:
     RECOVERY = 10.0  # F, in planes
 
     def __init__(self, height: int, width: int, device: torch.device | str = "cpu") -> None:
-        self.excess = torch.zeros(height, width, device=device)
+        self.log_excess = torch.full((height, width), -torch.inf, device=device)
         self.since = torch.full((height, width), torch.inf, device=device)
         self.planes = 0
 
@@ -92,17 +92,17 @@ class ShortTermPlasticity:
         """Takes the next planes in, (P, H, W) of 0 and 1."""
         for fired in planes > 0:
             self.since += 1
-            excess = self._after_a_spike() * torch.exp(self.since / -self.RECOVERY)
-            self.excess = torch.where(fired, excess, self.excess)
+            excess = self._after_a_spike().sub_(self.since, alpha=1 / self.RECOVERY)
+            self.log_excess = torch.where(fired, excess, self.log_excess)
             self.since.masked_fill_(fired, 0)
         self.planes += len(planes)
 
     def rate(self) -> Tensor:
         """Firing rates at the end of the planes so far, float32 (H, W), from 0 to 1 spikes per plane."""
-        rate = -1 / (self.RECOVERY * torch.log(self.excess / self._after_a_spike()))
-        rate = torch.where(self.excess > 0, rate, 1 / max(self.planes, 1))
+        rate = -1 / (self.RECOVERY * (self.log_excess - self._after_a_spike()))
+        rate = torch.where(self.log_excess > -torch.inf, rate, 1 / max(self.planes, 1))
         return torch.minimum(rate, 1 / self.since).clamp(max=1)
 
     def _after_a_spike(self) -> Tensor:
-        """u + f (1 - u) - u0"""
-        return (1 - self.GAIN) * self.excess + self.GAIN * (1 - self.REST)
+        """ln(u + f (1 - u) - u0)"""
+        return self.log_excess.exp().mul_(1 - self.GAIN).add_(self.GAIN * (1 - self.REST)).log_()

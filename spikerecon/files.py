@@ -30,11 +30,18 @@ def check_folder(folder: Path) -> None:
         raise OutputError(f"{folder}: no permission to write in this folder")
 
 
+def check_name(path: Path) -> None:
+    """Raises OutputError for `-`, which to users is standard output."""
+    if str(path) == "-":
+        raise OutputError("-: this is not written to standard output; give a name")
+
+
 def check_file(path: Path, overwrite: bool = False, *, sources: Iterable[Path] = ()) -> None:
     """Finds out before any work whether a file can be written.
 
     Raises OutputError where it cannot, and where it is one of the files that are to be read.
     """
+    check_name(path)
     check_folder(path.parent)
     if path.exists() and any(source.exists() and path.samefile(source) for source in sources):
         raise OutputError(f"{path}: is what is to be read; give another name")

@@ -24,7 +24,15 @@ import numpy as np
 from PIL import Image
 
 from spikerecon.errors import OutputError, RecordingError, UsageError
-from spikerecon.files import appearing, as_output_error, check_file, check_folder, check_free, temporary_name
+from spikerecon.files import (
+    appearing,
+    as_output_error,
+    check_file,
+    check_folder,
+    check_free,
+    check_name,
+    temporary_name,
+)
 from spikerecon.pipeline import WriteBehind
 
 
@@ -104,6 +112,7 @@ def check_output(
         raise UsageError(f"unknown codec {codec}; known are {', '.join(CODECS)}")
     if not 0 <= crf <= 51:
         raise UsageError(f"crf must be from 0 (lossless) to 51 (smallest file), not {crf:g}")
+    check_name(Path(path))
     container, target = _kind(path)
     codec = _codec_for(path, container, codec, bit_depth)
     rate, notes = _playback_rate(path, container, fps)
@@ -485,8 +494,7 @@ def to_uint(rate: np.ndarray, gain: float = 1.0, gamma: float = 1.0, bit_depth: 
     The value is `clip(rate * gain, 0, 1) ** (1 / gamma)` of the largest one, rounded to the nearest.
     Raises UsageError if gain or gamma is not above 0, or the bit depth is neither 8 nor 16.
     """
-    if not (0 < gain <= _MOST and 1 / _MOST <= gamma <= _MOST):  # also refuses nan
-        raise UsageError(f"gain and gamma must be above 0, and no more than {_MOST:g}, not {gain:g} and {gamma:g}")
+    check_levels(gain, gamma)
     if bit_depth not in (8, 16):
         raise UsageError(f"bit depth must be 8 or 16, not {bit_depth}")
     dtype = np.uint8 if bit_depth == 8 else np.uint16
@@ -494,6 +502,12 @@ def to_uint(rate: np.ndarray, gain: float = 1.0, gamma: float = 1.0, bit_depth: 
     if gamma != 1:
         value **= np.float32(1 / gamma)
     return np.rint(value * np.float32(np.iinfo(dtype).max)).astype(dtype)
+
+
+def check_levels(gain: float, gamma: float) -> None:
+    """Raises UsageError for what `to_uint` does not take."""
+    if not (0 < gain <= _MOST and 1 / _MOST <= gamma <= _MOST):  # also refuses nan
+        raise UsageError(f"gain and gamma must be above 0, and no more than {_MOST:g}, not {gain:g} and {gamma:g}")
 
 
 def read_video(path: str | Path, colour: bool = False) -> Iterator[np.ndarray]:

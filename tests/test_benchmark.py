@@ -43,6 +43,12 @@ def test_classical_methods_are_measured_too(fan):
     assert not measured.compare
 
 
+def test_what_there_is_no_plain_way_for_is_not_compared(fan):
+    for engine in (Reconstructor("tfstp", device="cpu"), Reconstructor("tfp", device="cpu", bayer="rggb")):
+        with pytest.raises(UsageError, match="compare it with"):
+            benchmark.run(engine, fan, frames=2, step=10, planes_per_second=40000, compare=True)
+
+
 def test_a_recording_that_is_too_short_is_refused(fan):
     with pytest.raises(UsageError, match="too few to time"):
         benchmark.run(Reconstructor("tfp", device="cpu"), fan, frames=2, step=100, planes_per_second=40000)

@@ -76,7 +76,7 @@ def test_tfstp_follows_the_equations(seed: int, planes: int):
     spikes = (torch.rand(planes, 3, 4, generator=torch.Generator().manual_seed(seed)) < chance).float()
     state = fed(spikes)
     expected = [by_the_book(pixel.tolist()) for pixel in spikes.flatten(1).T]
-    assert torch.allclose(state.excess.flatten() + 0.15, torch.tensor([u for u, _ in expected]))
+    assert torch.allclose(state.log_excess.exp().flatten() + 0.15, torch.tensor([u for u, _ in expected]))
     assert torch.allclose(state.rate().flatten(), torch.tensor([rate for _, rate in expected]), rtol=1e-4)
 
 
@@ -86,7 +86,7 @@ def test_tfstp_does_not_depend_on_the_parts_that_it_is_fed(cuts: list[int]):
     spikes = (torch.rand(60, 3, 4, generator=torch.Generator().manual_seed(0)) < 0.3).float()
     whole, parts = fed(spikes), fed(spikes, *cuts)
     assert parts.planes == whole.planes == 60
-    for name in ("excess", "since"):
+    for name in ("log_excess", "since"):
         assert torch.equal(getattr(parts, name), getattr(whole, name))
 
 
@@ -103,6 +103,13 @@ def test_tfstp_of_pixels_with_little_to_go_by():
     assert fed(torch.zeros(0, 1, 1)).rate().item() == 0
     for text, rate in {"0000": 0, "0100": 1 / 4, "0001": 1 / 4, 40 * "1": 1, "01001" + 99 * "0": 1 / 99}.items():
         assert fed(pixel(text)[0]).rate().item() == pytest.approx(rate, rel=1e-3), text
+
+
+@pytest.mark.parametrize("interval", [900, 1100, 3000])
+def test_tfstp_of_pixels_that_hardly_fire(interval: int):
+    spikes = torch.zeros(4 * interval, 1, 1)
+    spikes[interval - 1 :: interval] = 1
+    assert fed(spikes).rate().item() == pytest.approx(1 / interval, rel=1e-3)
 
 
 def test_interval_lengths_count_from_spike_to_spike():

@@ -209,8 +209,15 @@ def test_info_as_json(spikerecon: Command, small_file: Path):
         "rate": 40000,
         "seconds": 0.0025,
         "leftover_bytes": 0,
+        "planes_counted": 100,
         "notes": [],
     }
+
+
+def test_info_tells_what_its_rates_were_counted_in(spikerecon: Command):
+    spikerecon("simulate", "fan", "-o", "long.dat", *SMALL, "--planes", 700)
+    assert "(counted in 600 planes)" in spikerecon("info", "long.dat", *SMALL).stdout
+    assert strict_json(spikerecon("info", "long.dat", *SMALL, "--json").stdout)["planes_counted"] == 600
 
 
 def test_info_of_standard_input(spikerecon: Command, small_file: Path):
@@ -301,6 +308,21 @@ def test_truth_is_what_evaluate_needs(spikerecon: Command):
     assert scores["mean"]["psnr"] > 12
     last = result.stdout.splitlines()[-1]
     assert last.split() == ["mean", f"{scores['mean']['psnr']:.2f}", f"{scores['mean']['ssim']:.4f}"]
+
+
+def test_truth_is_not_put_among_the_pictures_that_are_filmed(spikerecon: Command, small_file: Path):
+    spikerecon("convert", small_file, "-o", "scene", *SMALL, "--method", "tfp")
+    before = contents(Path())
+    words = ("simulate", "scene", "-o", "again.dat", "--planes-per-frame", 60, "--truth", "scene/")
+    assert "scene: is the scene or the recording" in spikerecon(*words, status=1).stderr
+    assert contents(Path()) == before
+
+
+def test_truth_is_found_through_a_link(spikerecon: Command):
+    Path("deep/er").mkdir(parents=True)
+    Path("link").symlink_to("deep/er")
+    spikerecon("simulate", "fan", "-o", "fan.dat", *SMALL, "--planes", 100, "--truth", "link")
+    spikerecon("evaluate", "link/sequences.json", "--method", "tfp")
 
 
 def test_evaluate_prints_json_alone(spikerecon: Command):

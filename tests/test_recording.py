@@ -368,6 +368,21 @@ def test_a_stream_that_ends_while_planes_are_passed_over():
     assert recording.planes == 70
 
 
+def test_a_stream_is_read_to_its_end_however_far_that_is_thought():
+    planes = scene(40, 24, 300)
+    recording = open_recording(io.BytesIO(packed(planes)), size=(40, 24))
+    assert (unpack(recording.read(10, 2**62), 40) == planes[10:]).all()
+
+
+def test_what_is_read_is_the_reader_s_to_change():
+    planes = scene(40, 24, 100)
+    stream = open_recording(io.BytesIO(packed(planes)), size=(40, 24), flip=False)
+    for recording in (stream, from_rows(pack(planes), 40)):
+        before = recording.read(0, 60).copy()
+        recording.read(0, 60)[:] = 0
+        assert (recording.read(0, 60) == before).all()
+
+
 def test_a_stream_that_ends_within_a_plane():
     recording = open_recording(io.BytesIO(packed(scene(40, 24, 70))[:-7]), size=(40, 24))
     with pytest.warns(RecordingWarning, match="the last plane is cut off: its 113 bytes are left out"):
@@ -642,6 +657,12 @@ def test_bright_pixels_bound_the_merging():
     rows = flat(0.02, 600)
     rows[:, 0] = flat(0.45, 600)[:, 0]
     assert auto_merge(from_rows(rows, 16)) == 2
+
+
+def test_gain_of_too_short_a_part_is_refused():
+    for end in (130, 50):
+        with pytest.raises(UsageError, match=f"planes 100 to {end} are fewer than one window of 60"):
+            auto_gain(from_rows(flat(0.2, 300), 16), 100, end)
 
 
 def test_gain_makes_the_brightest_white_but_not_for_stuck_pixels():

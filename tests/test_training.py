@@ -1,8 +1,11 @@
 """Training: data with exact truth, losses, and runs that go on where they stopped."""
 
+import errno
 import json
+import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -217,7 +220,8 @@ def test_a_run_goes_on_where_it_stopped(textures, tmp_path):
 def test_state_is_kept_in_small_pieces(textures, tmp_path, monkeypatch):
     monkeypatch.setattr(state, "PART_BYTES", 2**18)
     Trainer(tmp_path, textures, config=SMALL, settings=FEW).run()
-    assert [path.name for path in tmp_path.glob("state-*")] == ["state-4"]
+    (folder,) = tmp_path.glob("state-*")
+    assert folder.name.startswith("state-4-")
     parts = sorted(tmp_path.glob("state-*/*.safetensors"))
     assert len(parts) > 3
     assert max(part.stat().st_size for part in parts) < 2**18 + 2**14
@@ -231,7 +235,56 @@ def test_a_state_that_was_not_finished_does_not_count(tmp_path):
     tensors, record = state.load_state(tmp_path)
     assert record["step"] == 1
     assert tensors["a"].tolist() == [1, 1]
-    assert state.load_state(tmp_path / "nowhere") is None
+    assert state.has_state(tmp_path)
+    assert not state.has_state(tmp_path / "nowhere")
+
+
+def test_the_state_of_a_step_outlives_that_it_is_saved_again(tmp_path, monkeypatch):
+    """As where training is stopped before its first step, or twice, while the disk is full."""
+    state.save_state(tmp_path, {"a": torch.ones(2)}, {"step": 1})
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_bytes", full)
+        with pytest.raises(OutputError, match="cannot be written: No space left"):
+            state.save_state(tmp_path, {"a": torch.zeros(2)}, {"step": 1})
+    tensors, _ = state.load_state(tmp_path)
+    assert tensors["a"].tolist() == [1, 1]
+    state.save_state(tmp_path, {"a": torch.zeros(2)}, {"step": 1})
+    tensors, _ = state.load_state(tmp_path)
+    assert tensors["a"].tolist() == [0, 0]
+    (part,) = tmp_path.glob("state-*/*")  # what else there was is gone
+    assert part.stat().st_mode == (tmp_path / "run.json").stat().st_mode
+
+
+def test_it_saves_as_often_as_it_is_told_to(textures, tmp_path, monkeypatch):
+    saved: list[int] = []
+    trainer = Trainer(tmp_path, textures, config=SMALL, settings=replace(FEW, steps=5, save_every=2, warmup=0))
+    monkeypatch.setattr(trainer, "validate", lambda: 1.0)
+    monkeypatch.setattr(trainer, "save", lambda: saved.append(trainer.step))
+    trainer.run()
+    assert saved == [2, 4, 5]
+
+
+def test_time_is_counted_once_wherever_it_is_stopped(textures, tmp_path, monkeypatch):
+    trainer = Trainer(tmp_path, textures, config=SMALL, settings=replace(FEW, steps=3, save_every=2))
+
+    def stopped() -> float:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trainer, "validate", stopped)
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run()
+    assert 0 < trainer.seconds <= time.monotonic() - began
+
+
+def test_weights_without_a_run_are_not_replaced(textures, tmp_path):
+    (tmp_path / "weights.safetensors").write_text("mine")
+    with pytest.raises(OutputError, match="no run to go on with"):
+        Trainer(tmp_path, textures, config=SMALL, settings=FEW)
 
 
 RECORD = {"patches": 8, "seconds": 1.0, "state": "state-4", "parts": 1}
@@ -240,8 +293,8 @@ RECORD = {"patches": 8, "seconds": 1.0, "state": "state-4", "parts": 1}
 @pytest.mark.parametrize(
     ("file", "content"),
     [
-        ("state-4/00.safetensors", "no tensors"),
-        ("state-4/00.safetensors", None),
+        ("state-4-*/00.safetensors", "no tensors"),
+        ("state-4-*/00.safetensors", None),
         ("run.json", "[]"),
         ("run.json", "null"),
         ("run.json", '{"step": 1}'),
@@ -251,9 +304,10 @@ RECORD = {"patches": 8, "seconds": 1.0, "state": "state-4", "parts": 1}
 )
 def test_a_damaged_run_is_refused(textures, tmp_path, file, content):
     Trainer(tmp_path, textures, config=SMALL, settings=FEW).run()
-    (tmp_path / file).unlink()
+    (damaged,) = tmp_path.glob(file)
+    damaged.unlink()
     if content is not None:
-        (tmp_path / file).write_text(content)
+        damaged.write_text(content)
     with pytest.raises(UsageError, match="damaged or of another network"):
         Trainer(tmp_path, textures, config=SMALL, settings=FEW)
 
@@ -427,8 +481,16 @@ def test_weights_that_are_not_finite_are_not_saved(textures, tmp_path, monkeypat
     monkeypatch.setattr(trainer.optimizer, "step", spoilt)
     with pytest.raises(SpikeReconError, match="the weights became infinite"):
         trainer.run()
-    assert Trainer(tmp_path, textures, config=SMALL, settings=longer).step == 4
+    assert Trainer(tmp_path, textures, config=SMALL, settings=longer).step == 6
     assert "NaN" not in (tmp_path / "log.jsonl").read_text()
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_opacity_that_is_full_everywhere_makes_no_cutout(tmp_path, mode):
+    Image.effect_noise((400, 330), 60).convert(mode).save(tmp_path / "photo.png")
+    loaded = Textures.load([tmp_path / "photo.png"], drawn=2)
+    assert len(loaded.pictures) == 1 + 1
+    assert loaded.own.tolist() == [False, False]
 
 
 def test_transparency_makes_a_cutout_in_whatever_way_a_picture_has_it(tmp_path):

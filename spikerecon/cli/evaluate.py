@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -15,6 +16,7 @@ from spikerecon.cli.options import (
     overwrite_option,
     quiet_option,
 )
+from spikerecon.errors import UsageError
 
 MEASURES = ("lpips", "niqe", "brisque")  # written out: --help needs no numpy
 
@@ -52,6 +54,8 @@ def command(
     """
     from spikerecon import evaluation, video
 
+    if json_file and sheet and os.path.abspath(json_file) == os.path.abspath(sheet):
+        raise UsageError(f"{sheet}: is to be both the JSON and the sheet; give two names")
     check_json(json_file, overwrite, [Path(sequences)])
     listed = evaluation.load_sequences(sequences)
     sources = [Path(sequences), *(file for each in listed for file in (*files_of(str(each.path)), *each.truth))]

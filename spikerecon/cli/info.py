@@ -53,6 +53,7 @@ def command(path: str, source: InputOptions, plot: str | None, overwrite: bool, 
             "rate": source.rate,
             "seconds": seconds,
             "leftover_bytes": recording.leftover_bytes,
+            "planes_counted": planes,
             "firing_rate": asdict(rates),
             "flaws": {"dead": int(flaws.dead.sum()), "stuck": int(flaws.stuck.sum())},
             "notes": recording.notes,
@@ -65,8 +66,9 @@ def command(path: str, source: InputOptions, plot: str | None, overwrite: bool, 
     click.echo(f"  layout        {recording.layout}: {recording.why}")
     click.echo(f"  size          {recording.width}x{recording.height}{', stored upside down' * recording.flip}")
     click.echo(f"  planes        {length} at {source.rate:g} planes/s")
+    counted = "" if planes == recording.planes else f" (counted in {planes} planes)"
     click.echo(
         f"  firing rate   {rates.mean:.4f} spikes a plane on average; of the pixels, 1 % stay below "
-        f"{rates.p1:.4f}, half below {rates.p50:.4f}, 99 % below {rates.p99:.4f}"
+        f"{rates.p1:.4f}, half below {rates.p50:.4f}, 99 % below {rates.p99:.4f}{counted}"
     )
     click.echo(f"  trouble       {flaws}, of {rates.always} that always fire and {rates.never} that never do")

@@ -321,6 +321,7 @@ class PictureOptions:
     def levels(self, recording: Recording, start: int, end: int | None) -> dict[str, Any]:
         """Arguments of `video.to_uint`; an automatic gain is measured once, for the whole output."""
         from spikerecon.recording import auto_gain
+        from spikerecon.video import check_levels
 
         if self.gain == "auto":
             gain = auto_gain(recording, start, end)
@@ -328,11 +329,8 @@ class PictureOptions:
             try:
                 gain = float(self.gain)
             except ValueError:
-                gain = 0.0
-            if not 0 < gain < math.inf:
-                raise UsageError(f"gain '{self.gain}' is neither auto nor a number above 0")
-        if not 0 < self.gamma < math.inf:
-            raise UsageError(f"gamma {self.gamma:g} is not a number above 0")
+                raise UsageError(f"gain '{self.gain}' is neither auto nor a number above 0") from None
+        check_levels(gain, self.gamma)
         return {"gain": gain, "gamma": self.gamma, "bit_depth": int(self.bit_depth)}
 
 

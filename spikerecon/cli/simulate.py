@@ -11,7 +11,7 @@ import click
 
 from spikerecon.cli.console import note_if_short, say, write_json
 from spikerecon.cli.options import BAYER_PATTERNS, LAYOUTS, overwrite_option, quiet_option
-from spikerecon.errors import RecordingError, UsageError
+from spikerecon.errors import OutputError, RecordingError, UsageError
 from spikerecon.files import check_file
 
 if TYPE_CHECKING:
@@ -93,8 +93,8 @@ def command(
         entry = sequence_entry(
             output, scene, centers, planes=planes, full_scale_rate=full_scale_rate, noise=sensor, bayer=bayer
         )
-        entry |= {"layout": layout, "file": os.path.relpath(output, truth)}
-        _check_truth(Path(truth), entry["truth"], overwrite)
+        entry |= {"layout": layout, "file": os.path.relpath(os.path.realpath(output), os.path.realpath(truth))}
+        _check_truth(Path(truth), entry["truth"], overwrite, taken=[source, output])
     written = write_recording(output, chunks, scene.width, layout=layout, overwrite=overwrite)
     if truth is not None:
         _write_truth(Path(truth), entry, scene, start, overwrite)
@@ -137,8 +137,14 @@ def _scene(
     return video, planes
 
 
-def _check_truth(folder: Path, names: list[str], overwrite: bool) -> None:
-    """Find out before filming whether the true pictures, and what describes them, can be written."""
+def _check_truth(folder: Path, names: list[str], overwrite: bool, taken: list[str]) -> None:
+    """Find out before filming whether the true pictures, and what describes them, can be written.
+
+    taken: what the folder must not be.
+    """
+    for other in taken:
+        if os.path.realpath(folder) == os.path.realpath(other):
+            raise OutputError(f"{folder}: is the scene or the recording; give another folder for the truth")
     if folder.exists():
         for name in ("sequences.json", *names):
             check_file(folder / name, overwrite)

@@ -12,6 +12,7 @@ from spikerecon.recording.layouts import Bytes, Geometry
 from spikerecon.recording.stores import Store, fill
 
 POLL_SECONDS = 0.1  # between two looks at a file that grows
+AT_ONCE = 256  # planes, of a stream: a far start or stop needs no memory
 
 
 class Source:
@@ -81,7 +82,7 @@ class ArraySource(Source):
         self.planes = len(rows)
 
     def read(self, start: int, stop: int) -> Bytes:
-        return self._rows[start:stop]
+        return self._rows[start:stop].copy()  # for the reader to change
 
 
 class FollowedSource(Source):
@@ -132,28 +133,30 @@ class StreamSource(Source):
         super().__init__()
         self._stream, self._geometry, self._name, self._owned = stream, geometry, name, owned
         self._first, self._held = 0, np.empty((0, geometry.plane_bytes), np.uint8)
+        self._end = 0  # planes that were read
 
     def read(self, start: int, stop: int) -> Bytes:
         if start < self._first:
             raise RecordingError(f"{self._name}: plane {start} has gone by: a stream is read forwards only")
-        while self.planes is None and (end := self._first + len(self._held)) < stop:
-            if end < start:  # nothing held is wanted: go on in steps, so that a far start needs no memory
-                self._first, self._held = end, self._take(min(start - end, 256))
-            else:
-                more = self._take(stop - end)
-                self._first, self._held = start, np.concatenate([self._held[start - self._first :], more])
-        if start > self._first:
-            self._first, self._held = start, self._held[start - self._first :]
-        return self._geometry.rows(self._held[: stop - start])
+        while self.planes is None and self._end < start:  # nothing held is wanted
+            self._first = self._end
+            self._held = self._take(min(start - self._first, AT_ONCE))
+        parts = [self._held[start - self._first :]]
+        while self.planes is None and self._end < stop:
+            parts.append(self._take(min(stop - self._end, AT_ONCE)))
+        self._first, self._held = start, np.concatenate(parts)
+        return self._geometry.rows(self._held[: stop - start]).copy()  # for the reader to change
 
     def _take(self, planes: int) -> Bytes:
+        """The next planes, fewer where the stream ends."""
         raw = np.empty((planes, self._geometry.plane_bytes), np.uint8)
         try:
             whole, leftover = divmod(fill(self._stream, raw), self._geometry.plane_bytes)
         except OSError as error:
             raise RecordingError(f"{self._name}: cannot be read: {error.strerror}") from error
+        self._end += whole
         if whole < planes:
-            self.planes, self.leftover_bytes = self._first + len(self._held) + whole, leftover
+            self.planes, self.leftover_bytes = self._end, leftover
         return raw[:whole]
 
     def close(self) -> None:

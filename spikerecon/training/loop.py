@@ -17,14 +17,14 @@ from torch.nn.parallel import DistributedDataParallel
 from spikerecon import checkpoint, winograd
 from spikerecon.checkpoint import Checkpoint
 from spikerecon.device import autocast, pick_precision
-from spikerecon.errors import SpikeReconError, UsageError
+from spikerecon.errors import OutputError, SpikeReconError, UsageError
 from spikerecon.network import STIR, StirConfig
 from spikerecon.plot import draw_curve
 from spikerecon.training.losses import PERCEPTUAL_SHARE, PerceptualLoss, stir_loss
 from spikerecon.training.optimizer import KernelOptimizer
 from spikerecon.training.scenes import PLANES, SceneMaker, SpikeBatches, Textures
 from spikerecon.training.start import prepare_start
-from spikerecon.training.state import load_state, save_state
+from spikerecon.training.state import has_state, load_state, save_state
 
 LOG_EVERY = 50  # steps between lines of the log
 VALIDATION_SEED = 2**31
@@ -93,7 +93,8 @@ class Trainer:
         grouped = distributed.is_available() and distributed.is_initialized()
         self.process, self.processes = (distributed.get_rank(), distributed.get_world_size()) if grouped else (0, 1)
         self.step = self.patches = 0
-        self.seconds = 0.0
+        self.seconds = 0.0  # of training, until `since`
+        self.since = time.monotonic()
         config = config or (start.config if start else StirConfig())
         if config.window_planes != PLANES:
             raise UsageError("training makes 60-plane windows: block_planes must be 20")
@@ -131,7 +132,7 @@ class Trainer:
         """
         settings = self.settings
         losses: list[Tensor] = []
-        since = time.monotonic()  # steps that no line of the log tells of yet began then
+        self.since = time.monotonic()
         self.folder.mkdir(parents=True, exist_ok=True)
         self.model.train()
         try:
@@ -139,26 +140,36 @@ class Trainer:
                 losses.append(self._train_step())
                 self.step += 1
                 self.patches += settings.batch * self.processes
-                if self.step % LOG_EVERY and self.step != settings.steps:
+                if self.step % LOG_EVERY and not self._due():
                     continue
-                progress = self._measure(losses, time.monotonic() - since)
-                since = time.monotonic()
+                progress = self._measure(losses)
+                self.since = time.monotonic()
                 losses.clear()
                 if self.process == 0 and on_progress:
                     on_progress(progress)
         except KeyboardInterrupt:
-            self.seconds += time.monotonic() - since
+            self._count_time()
             if self.process == 0 and self._sound():
                 self.save()
             raise
 
-    def _measure(self, losses: list[Tensor], elapsed: float) -> TrainProgress:
+    def _due(self) -> bool:
+        """Whether to save after this step."""
+        return self.step % self.settings.save_every == 0 or self.step == self.settings.steps
+
+    def _count_time(self) -> float:
+        """Seconds since it was counted last; they are added to the run's."""
+        now = time.monotonic()
+        elapsed, self.since = now - self.since, now
+        self.seconds += elapsed
+        return elapsed
+
+    def _measure(self, losses: list[Tensor]) -> TrainProgress:
         """Look at the last steps; save and log where it is time to."""
         settings = self.settings
         loss = torch.stack(losses).mean().item()
         self._check_finite(loss)
-        self.seconds += elapsed
-        due = self.step % settings.save_every == 0 or self.step == settings.steps
+        elapsed, due = self._count_time(), self._due()
         if due and not self._sound():
             raise SpikeReconError(
                 f"the weights became infinite before step {self.step}: stopped; {self.folder} keeps the last good state"
@@ -213,7 +224,7 @@ class Trainer:
     def _rate(self) -> float:
         """Warm-up, then a cosine down to a hundredth."""
         settings = self.settings
-        warm = min(1.0, (self.step + 1) / settings.warmup)
+        warm = min(1.0, (self.step + 1) / max(settings.warmup, 1))
         return settings.rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * self.step / settings.steps)))
 
     def _sound(self) -> bool:
@@ -252,12 +263,18 @@ class Trainer:
         return self.folder / "curve.png"
 
     def _resume(self) -> None:
-        """Go on with the run in the folder, if there is one. Raises UsageError where it is damaged or does not fit."""
+        """Go on with the run in the folder, if there is one.
+
+        Raises UsageError where it is damaged or does not fit, OutputError where there are weights without a run.
+        """
+        if not has_state(self.folder):
+            if (self.folder / WEIGHTS).exists():
+                raise OutputError(
+                    f"{self.folder / WEIGHTS}: is there, but no run to go on with: give another folder, or move it away"
+                )
+            return
         try:
-            saved = load_state(self.folder)
-            if saved is None:
-                return
-            state, record = saved
+            state, record = load_state(self.folder)
             self.step, self.patches = int(record["step"]), int(record["patches"])
             self.seconds = float(record["seconds"])
             self.network.load_state_dict(_part(state, "network."))

@@ -64,8 +64,9 @@ class Textures:
         pictures, shapes, own = [], [], []
         for path in paths:
             image = load_picture(path)
-            if image.has_transparency_data:
-                shapes.append(_cutout_tile(image.convert("RGBA").convert("LA"), rng))
+            cutout = image.convert("RGBA").convert("LA") if image.has_transparency_data else None
+            if cutout and cutout.getextrema()[1] != (255, 255):  # many files have an opacity that is full everywhere
+                shapes.append(_cutout_tile(cutout, rng))
                 own.append(True)
                 continue
             grey = eight_bit(image, "L")
