@@ -318,6 +318,11 @@ def test_truth_is_not_put_among_the_pictures_that_are_filmed(spikerecon: Command
     assert contents(Path()) == before
 
 
+def test_truth_of_a_built_in_scene_may_be_named_after_it(spikerecon: Command):
+    spikerecon("simulate", "fan", "-o", "fan.dat", *SMALL, "--planes", 100, "--truth", "fan")
+    spikerecon("evaluate", "fan/sequences.json", "--method", "tfp")
+
+
 def test_truth_is_found_through_a_link(spikerecon: Command):
     Path("deep/er").mkdir(parents=True)
     Path("link").symlink_to("deep/er")

@@ -110,9 +110,8 @@ def _convert(
     from spikerecon import video
 
     checked = video.check_output(target, **writing, sources=files_of(path, what.mending.flat))
-    with ExitStack() as stack:
-        follow_for = FOLLOW_SECONDS if follow else None
-        recording, maker = stack.enter_context(what.opened(path, follow=follow_for, quiet=quiet))
+    opened = what.opened(path, follow=FOLLOW_SECONDS if follow else None, quiet=quiet)
+    with opened as (recording, maker), ExitStack() as stack:
         start, end = what.source.span()
         engine, rate = maker.widest, what.source.rate
         centers = engine.centers(recording, start=start, end=end, step=step)
@@ -121,7 +120,7 @@ def _convert(
         if there > len(centers):
             raise OutputError(f"{checked.path}: these options make {len(centers)} pictures: other ones made those")
         pictures = stack.enter_context(closing(maker.frames(recording, centers[max(there - 1, 0) :])))
-        if there:  # the last of them is made again, and told apart
+        if there:  # the last of them is made again, to be compared
             say(f"{there} pictures are there: going on behind them", quiet)
             _check_alike(checked.name(there - 1), next(pictures, None), levels)
             centers = centers[there:]

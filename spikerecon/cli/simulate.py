@@ -94,7 +94,7 @@ def command(
             output, scene, centers, planes=planes, full_scale_rate=full_scale_rate, noise=sensor, bayer=bayer
         )
         entry |= {"layout": layout, "file": os.path.relpath(os.path.realpath(output), os.path.realpath(truth))}
-        _check_truth(Path(truth), entry["truth"], overwrite, taken=[source, output])
+        _check_truth(Path(truth), entry["truth"], overwrite, taken=[output] if source in SCENES else [output, source])
     written = write_recording(output, chunks, scene.width, layout=layout, overwrite=overwrite)
     if truth is not None:
         _write_truth(Path(truth), entry, scene, start, overwrite)
