@@ -112,7 +112,7 @@ def save(path: str | os.PathLike[str], checkpoint: Checkpoint, *, overwrite: boo
     check_free(path, overwrite)
     metadata = {"config": json.dumps(checkpoint.config.to_dict()), **checkpoint.info}
     state = {key: value.detach().cpu().contiguous() for key, value in checkpoint.state.items()}
-    with appearing(path) as unfinished:
+    with appearing(path, overwrite) as unfinished:
         unfinished.write_bytes(serialized(state, metadata))  # a file that safetensors makes is for its owner alone
 
 

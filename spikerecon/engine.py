@@ -70,8 +70,8 @@ class Reconstructor:
     with little memory (the pictures are the same), or "auto": all of them. Where memory is short, "auto" takes fewer.
     measure: set it to wait for the device after every stage, so that `seconds` tells them apart.
 
-    Raises DeviceError for a device that is not there, UsageError for unknown names, OutputError for `bayer` where
-    colour-demosaicing is missing.
+    Raises DeviceError for a device that is not there, UsageError for unknown names, WeightsError for weights,
+    OutputError for `bayer` where colour-demosaicing is missing.
     """
 
     def __init__(
@@ -120,7 +120,8 @@ class Reconstructor:
         self.about = f"{self.method.name}: {self.method.about}{merged}, on {self.device} in {self.precision}"
 
     def centers(self, recording: Recording, *, start: int = 0, end: int | None = None, step: int = 20) -> range:
-        """Centres of all windows between planes `start` and `end`, `step` apart; the first is start + 30.
+        """Centres of all windows between planes `start` and `end`, `step` apart; the first is start + 30, or further on
+        where windows are longer than 60 planes or planes are merged.
 
         Methods with shorter windows get the same centres, so that their pictures can be compared.
         """

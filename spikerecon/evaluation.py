@@ -135,7 +135,7 @@ def evaluate(
 
     Colour recordings are scored in colour. Flawed pixels are not mended: what is measured is the method, on the planes
     as they are, and whatever is compared with it gets the same. Raises what reading raises, for their pattern what
-    `check_demosaic` raises, and what `modelled` raises.
+    `check_demosaic` raises, what `modelled` raises, and UsageError where truth has another size than its recording.
     """
     scores, middles = [], []
     by_name = {"psnr": psnr, "ssim": ssim} | {name: modelled(name) for name in measures}

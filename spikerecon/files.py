@@ -51,15 +51,17 @@ def check_file(path: Path, overwrite: bool = False, *, sources: Iterable[Path] =
 
 
 @contextmanager
-def appearing(path: Path) -> Iterator[Path]:
+def appearing(path: Path, overwrite: bool = True) -> Iterator[Path]:
     """A name to write a file or folder under, which gets the name `path` at the end of the `with` statement.
 
-    If its body raises, nothing is left. An OSError, in the body or of renaming, becomes an OutputError.
+    If its body raises, nothing is left. An OSError, in the body or of renaming, becomes an OutputError, which is also
+    raised where, without `overwrite`, something has got that name in the meantime.
     """
     unfinished = temporary_name(path)
     try:
         with as_output_error(path):
             yield unfinished
+            check_free(path, overwrite)
             os.replace(unfinished, path)
     except BaseException:
         if unfinished.is_dir():

@@ -52,7 +52,7 @@ def draw_recording(
         xlabel=f"ms at {planes_per_second:g} planes/s", ylabel="mean spikes a plane", ylim=(0, 1.15 * mean.max() or 1)
     )
     axes["time"].grid(alpha=0.3)
-    with appearing(Path(target)) as unfinished:
+    with appearing(Path(target), overwrite) as unfinished:
         figure.savefig(unfinished, dpi=120)
 
 

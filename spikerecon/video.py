@@ -77,6 +77,7 @@ class Output:
     bit_depth: int
     notes: tuple[str, ...] = ()
     first: int = 0
+    overwrite: bool = False
 
     @property
     def fps(self) -> float:
@@ -128,7 +129,7 @@ def check_output(
         first = _pictures_there(target)
     else:
         _check_sequence(target, whole_folder=Path(path) != target, may_be_there=overwrite)
-    return Output(target, container, rate, codec, crf, bit_depth, notes, first)
+    return Output(target, container, rate, codec, crf, bit_depth, notes, first, overwrite)
 
 
 def _kind(path: str | Path) -> tuple[_Container | None, Path]:
@@ -352,7 +353,7 @@ class _SequenceWriter(Writer):
         if not self.pictures:
             with as_output_error(self.path.parent):
                 self.path.parent.mkdir(exist_ok=True)
-        _save_png(self._next(), image)
+        _save_png(self._next(), image, self._output.overwrite)
 
     def _finish(self) -> None:
         older = self._next()
@@ -364,6 +365,7 @@ class _VideoWriter(Writer):
     def __init__(self, output: Output, size: tuple[int, int], colour: bool) -> None:
         super().__init__(output, size, colour)
         assert output.container is not None
+        self._overwrite = output.overwrite
         self._temporary = temporary_name(self.path)
         self._ffmpeg = _Ffmpeg(
             f"-f rawvideo -pix_fmt {_pixels(output.bit_depth, colour)} -video_size {size[0]}x{size[1]}",
@@ -391,6 +393,7 @@ class _VideoWriter(Writer):
         found = self._pictures_in_file()
         if found != self.pictures:
             raise OutputError(f"{self.path}: the encoder kept {found} of {self.pictures} pictures")
+        check_free(self.path, self._overwrite)  # something may have got that name in the meantime
         with as_output_error(self.path):
             os.replace(self._temporary, self.path)
         self._ffmpeg.kill()
@@ -454,7 +457,7 @@ def write_png(path: str | Path, image: np.ndarray, *, overwrite: bool = False) -
     if (image.ndim != 2 and image.shape[2:] != (3,)) or image.dtype not in (np.uint8, np.uint16) or not image.size:
         raise UsageError(f"{path}: {image.dtype} {image.shape} is not a uint8 or uint16 picture")
     check_png(path, overwrite=overwrite)
-    _save_png(Path(path), image)
+    _save_png(Path(path), image, overwrite)
 
 
 def check_png(path: str | Path, *, overwrite: bool = False, sources: Iterable[Path] = ()) -> None:
@@ -467,8 +470,8 @@ def check_png(path: str | Path, *, overwrite: bool = False, sources: Iterable[Pa
     check_file(Path(path), overwrite, sources=sources)
 
 
-def _save_png(path: Path, image: np.ndarray) -> None:
-    with appearing(path) as unfinished:
+def _save_png(path: Path, image: np.ndarray, overwrite: bool) -> None:
+    with appearing(path, overwrite) as unfinished:
         if image.ndim == 3 and image.dtype == np.uint16:
             _encode_png(path, unfinished, image)
         else:
@@ -560,7 +563,7 @@ def read_pictures(path: str | Path, colour: bool = False) -> Iterator[np.ndarray
 
 def pictures_in(folder: Path) -> list[Path]:
     """The picture files in a folder, in the order of their names."""
-    return sorted(file for file in folder.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES)
+    return sorted(file for file in folder.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES and file.is_file())
 
 
 def load_picture(path: str | Path) -> Image.Image:

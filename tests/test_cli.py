@@ -318,6 +318,20 @@ def test_truth_is_not_put_among_the_pictures_that_are_filmed(spikerecon: Command
     assert contents(Path()) == before
 
 
+def test_truth_that_was_replaced_in_part_is_not_evaluated(spikerecon: Command, monkeypatch: pytest.MonkeyPatch):
+    words = ("-o", "a.dat", *SMALL, "--planes", 100, "--truth", "true")
+    spikerecon("simulate", "fan", *words)
+    before = contents(Path("true"))
+
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("spikerecon.video.write_png", stopped)
+        spikerecon("simulate", "pan", *words, "-y", status=130)
+    assert set(before) - set(contents(Path("true"))) == {"sequences.json"}
+
+
 def test_truth_of_a_built_in_scene_may_be_named_after_it(spikerecon: Command):
     spikerecon("simulate", "fan", "-o", "fan.dat", *SMALL, "--planes", 100, "--truth", "fan")
     spikerecon("evaluate", "fan/sequences.json", "--method", "tfp")

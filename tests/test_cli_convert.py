@@ -248,6 +248,30 @@ def test_several_inputs_go_on_after_one_that_fails(spikerecon: Command, small_fi
     assert sorted(contents(Path())) == ["small.gif", "two.dat", "two.gif"]
 
 
+def test_several_inputs_go_on_where_a_name_is_too_long(spikerecon: Command, small_file: Path):
+    for name in ("a", "b" * 245, "c"):
+        Path(f"{name}.dat").write_bytes(small_file.read_bytes())
+    words = ("a.dat", f"{'b' * 245}.dat", "c.dat", *SMALL, "--method", "tfp", "--json", "-o", "{name}_wide_%06d.png")
+    result = spikerecon("convert", *words, status=1)
+    assert [each["input"] for each in json.loads(result.stdout)] == ["a.dat", "c.dat"]
+    assert "File name too long" in result.stderr
+    assert "1 of 3 recordings could not be converted" in result.stderr
+
+
+def test_several_inputs_never_become_one_output(spikerecon: Command, small_file: Path):
+    for name in ("a", "b", "50%"):
+        Path(f"{name}.dat").write_bytes(small_file.read_bytes())
+    Path("out/a").mkdir(parents=True)
+    Path("out/b").symlink_to("a")
+    words = (*SMALL, "--method", "tfp", "-y")
+    result = spikerecon("convert", "a.dat", "b.dat", *words, "-o", "out/{name}/x.mp4", status=2)
+    assert "would become the same output" in result.stderr
+    result = spikerecon("convert", "50%.dat", *words, "-o", "{name}_%06d.png", status=2)
+    assert "50%.dat: the % of its name would count as part of the pattern" in result.stderr
+    spikerecon("convert", "50%.dat", *words, "-o", "{name}.mp4")
+    assert Path("50%.mp4").is_file()
+
+
 def test_of_several_inputs_the_one_with_an_error_is_named(spikerecon: Command, small_file: Path):
     Path("short.dat").write_bytes(small_file.read_bytes()[: 70 * 384])
     words = (*SMALL, "--method", "tfp", "--end", 90, "-q")
@@ -323,6 +347,7 @@ def test_pictures_of_a_stream_go_on(spikerecon: Command, small_file: Path, metho
     assert 0 < len(contents(Path("part"))) < len(whole)
     spikerecon(*words, "-o", "part", "--resume", input=data)
     assert contents(Path("part")) == whole
+    assert "all pictures are there" in spikerecon(*words, "-o", "part", "--resume", input=data).stderr
     cut = data[: 65 * 64 * 48 // 8]
     said = spikerecon(*words, "-o", "part", "--resume", input=cut, status=1).stderr
     assert "000004.png: the recording ends before it" in said

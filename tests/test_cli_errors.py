@@ -159,7 +159,7 @@ WRONG = [
     ("nowhere: this folder does not exist", 1, "convert small.dat -o nowhere/out.mp4"),
     ("nowhere: this folder does not exist", 1, "convert small.dat -o nowhere/out/%06d.png"),
     ("2 inputs need an output with {name} in it", 2, "convert small.dat fan.dat -o out.mp4"),
-    ("two inputs have the same name", 2, "convert small.dat sub/small.dat -o {name}.gif"),
+    ("two inputs would become the same output", 2, "convert small.dat sub/small.dat -o {name}.gif"),
     ("small.mp4: is what is to be read", 1, f"convert small.mp4 {' '.join(SMALL)} --method tfp -o small.mp4 -y"),
     ("small.mp4: is what is to be read", 1, f"{CONVERT} --flat small.mp4 -o small.mp4 -y"),
     ("small.png: is what is to be read", 1, f"frames small.png {' '.join(SMALL)} --center 50 -o small.png -y"),

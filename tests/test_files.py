@@ -20,6 +20,19 @@ def test_a_file_appears_at_the_end_and_replaces_the_older_one(tmp_path: Path):
     assert contents(tmp_path) == {"a.txt": b"whole"}
 
 
+def test_what_came_in_the_meantime_stays(tmp_path: Path):
+    target = tmp_path / "a.txt"
+
+    def write() -> None:
+        with appearing(target, overwrite=False) as unfinished:
+            unfinished.write_text("late")
+            target.write_text("mine")
+
+    with pytest.raises(OutputError, match=r"a\.txt: exists already"):
+        write()
+    assert contents(tmp_path) == {"a.txt": b"mine"}
+
+
 def test_so_does_a_folder(tmp_path: Path):
     with appearing(tmp_path / "a") as unfinished:
         unfinished.mkdir()

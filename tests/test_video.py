@@ -690,3 +690,18 @@ def test_only_videos_need_ffmpeg():
     words += "; check_output('pictures/')\ntry: check_output('a.mp4')\nexcept OutputError as error: print(error)"
     found = subprocess.run([sys.executable, "-c", words], check=True, capture_output=True, text=True)
     assert found.stdout == "there is no ffmpeg here; install imageio-ffmpeg again\n"
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "pictures/"])
+def test_what_came_while_pictures_were_made_stays(tmp_path: Path, name: str) -> None:
+    file = tmp_path / ("out.mp4" if name == "out.mp4" else "pictures/000001.png")
+
+    def write() -> None:
+        with open_writer(f"{tmp_path}/{name}", size=SMALL) as writer:
+            for picture in moving_ramp(SMALL, 2):
+                writer.write(picture)
+                file.write_text("mine")
+
+    with pytest.raises(OutputError, match=f"{file.name}: exists already"):
+        write()
+    assert file.read_text() == "mine"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import time
+from collections.abc import Iterable
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,8 +79,11 @@ def command(
     if len(inputs) > 1 and "{name}" not in output:
         raise UsageError(f"{len(inputs)} inputs need an output with {{name}} in it, such as 'videos/{{name}}.mp4'")
     targets = [output.replace("{name}", name_of(path)) for path in inputs]
-    if len(set(targets)) < len(targets):
-        raise UsageError("two inputs have the same name, and would become the same output: convert them one by one")
+    for path, target in zip(inputs, targets, strict=True):
+        if target.lower().endswith(".png") and "{name}" in output and "%" in name_of(path):
+            raise UsageError(f"{path}: the % of its name would count as part of the pattern: give a folder")
+    if len({os.path.realpath(target) for target in targets}) < len(targets):
+        raise UsageError("two inputs would become the same output: convert them one by one")
     bit_depth = int(what.picture.bit_depth)
     writing = {"fps": fps, "codec": codec, "crf": crf, "bit_depth": bit_depth}
     writing |= {"overwrite": overwrite, "resume": resume}
@@ -85,12 +91,13 @@ def command(
     for path, target in zip(inputs, targets, strict=True):
         try:
             results.append(_convert(path, target, what, step, writing, follow, dry_run, quiet))
-        except SpikeReconError as error:
-            if len(inputs) == 1:
+        except (SpikeReconError, OSError) as error:
+            if len(inputs) == 1 or isinstance(error, BrokenPipeError):
                 raise
             failed += 1
-            where = "" if path in str(error) else f"{path}: "
-            click.echo(f"error: {where}{error}", err=True)
+            said = str(error) if isinstance(error, SpikeReconError) else error.strerror or str(error)
+            where = "" if path in said else f"{path}: "
+            click.echo(f"error: {where}{said}", err=True)
     if as_json:
         write_json(results if len(inputs) > 1 else results[0], "-")
     if failed:
@@ -155,14 +162,17 @@ def _convert(
         if dry_run:
             say(f"would write {total if total is not None else 'all'} frames to {checked.path}", quiet)
             return result
-        if not centers:
-            say(f"{checked.path}: all pictures are there", quiet)
-            return result
+        frames: Iterable[Frame] = pictures
+        if there:
+            if (following := next(pictures, None)) is None:
+                say(f"{checked.path}: all pictures are there", quiet)
+                return {**result, "frames": 0}
+            frames = itertools.chain([following], pictures)
         began = time.perf_counter()
         with progress(total, step=step, planes_per_second=rate, quiet=quiet) as shown:
             written = video.save(
                 target,
-                (frame.rate for frame in pictures),
+                (frame.rate for frame in frames),
                 on_progress=shown.update,
                 **(levels | writing),
             )

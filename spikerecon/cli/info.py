@@ -37,6 +37,7 @@ def command(path: str, source: InputOptions, plot: str | None, overwrite: bool, 
         if plot and recording.planes is None:
             raise UsageError(f"{recording.name}: a stream can be read once only: --plot takes a file")
         counts, planes = spike_counts(recording, *source.span())
+        source.check_ended(recording)
         pixels, flaws = (counts / planes).astype("float32"), flaws_in(counts, planes)
         if plot:
             draw_recording(plot, recording, pixels, planes_per_second=source.rate, overwrite=overwrite)

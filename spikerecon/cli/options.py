@@ -255,7 +255,7 @@ class MethodOptions:
         ]
         if self.bin == "auto":
             if recording is None:
-                raise UsageError("--bin auto needs a recording to measure: give a number")
+                raise UsageError("--bin auto is measured on one recording, where there is one only: give a number here")
             longest = max(MIN_PLANES, *(sum(window_around(method)) for method in methods))
             merge = auto_merge(recording, start, end, window=longest)
         else:

@@ -12,10 +12,12 @@ import click
 from spikerecon.cli.console import note_if_short, say, write_json
 from spikerecon.cli.options import BAYER_PATTERNS, LAYOUTS, overwrite_option, quiet_option
 from spikerecon.errors import OutputError, RecordingError, UsageError
-from spikerecon.files import check_file
+from spikerecon.files import check_file, check_folder
 
 if TYPE_CHECKING:
     from spikerecon.simulate import Scene
+
+TRUTH = "sequences.json"  # in a folder of true pictures
 
 
 @click.command("simulate")
@@ -95,6 +97,8 @@ def command(
         )
         entry |= {"layout": layout, "file": os.path.relpath(os.path.realpath(output), os.path.realpath(truth))}
         _check_truth(Path(truth), entry["truth"], overwrite, taken=[output] if source in SCENES else [output, source])
+        if overwrite:  # no list may tell of truth that was replaced in part
+            (Path(truth) / TRUTH).unlink(missing_ok=True)
     written = write_recording(output, chunks, scene.width, layout=layout, overwrite=overwrite)
     if truth is not None:
         _write_truth(Path(truth), entry, scene, start, overwrite)
@@ -145,8 +149,9 @@ def _check_truth(folder: Path, names: list[str], overwrite: bool, taken: list[st
     for other in taken:
         if os.path.realpath(folder) == os.path.realpath(other):
             raise OutputError(f"{folder}: is the scene or the recording; give another folder for the truth")
+    check_folder(next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place)))
     if folder.exists():
-        for name in ("sequences.json", *names):
+        for name in (TRUTH, *names):
             check_file(folder / name, overwrite)
 
 
@@ -159,4 +164,4 @@ def _write_truth(folder: Path, entry: dict[str, Any], scene: Scene, start: int, 
     for center, name in zip(entry["centers"], entry["truth"], strict=True):
         picture = to_uint(truth(scene, start + center), bit_depth=8 if entry.get("bayer") else 16)
         write_png(folder / name, picture, overwrite=overwrite)
-    write_json([entry], str(folder / "sequences.json"))
+    write_json([entry], str(folder / TRUTH))

@@ -226,7 +226,7 @@ def _open_npz(path: Path, size: Size | None, flip: bool) -> Recording:
         raise RecordingError(f"{path}: is not a sound .npz file: it is no zip archive")
     try:
         with np.load(path, allow_pickle=False) as archive:
-            arrays = {key: array for key in archive.files if (array := archive[key]).ndim == 3}
+            arrays = {key: array for key in archive.files if np.ndim(array := archive[key]) == 3}
     except Exception as error:  # a damaged archive raises any of a dozen kinds, from zipfile, zlib and numpy
         reason = " ".join(str(error).split())
         raise RecordingError(f"{path}: is not a sound .npz file of plain arrays: {reason}") from error

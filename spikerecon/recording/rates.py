@@ -28,7 +28,7 @@ def spike_counts(recording: Recording, start: int = 0, end: int | None = None) -
 
     Counted in `COUNTED_RUN` planes each from the start, the middle and the end, or in all if there are no more than
     three times as many; of a stream, in the first of them. Raises UsageError for planes that the recording does not
-    have.
+    have; of a stream, where it has none from `start` on.
     """
     last, most = recording.planes if end is None else end, 3 * COUNTED_RUN
     if start < 0 or (last is not None and start >= last) or (recording.planes or end or 0) < (end or 0):

@@ -54,7 +54,7 @@ def write_recording(
             yield geometry, chunk
             planes += count
 
-    with appearing(path) as unfinished:
+    with appearing(path, overwrite) as unfinished:
         _WRITERS[layout](unfinished, counted())
         if not planes:
             raise OutputError(f"{path}: there are no planes to write")
