@@ -225,6 +225,11 @@ def test_info_of_standard_input(spikerecon: Command, small_file: Path):
     assert (facts["planes"], facts["layout"]) == (100, "packed")
 
 
+def test_info_of_a_stream_that_ends_before_its_end_is_told(spikerecon: Command, small_file: Path):
+    result = spikerecon("info", "-", *SMALL, "--end", 500, input=small_file.read_bytes())
+    assert "ended at plane 100, before --end 500" in result.stderr
+
+
 def test_info_of_a_cut_off_recording_warns_once(spikerecon: Command, fan_file: Path):
     Path("cut.dat").write_bytes(fan_file.read_bytes()[:-500])
     result = spikerecon("info", "cut.dat", "--json")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import warnings
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -297,6 +298,13 @@ def test_wrong_npz(tmp_path, arrays, wanted):
     with pytest.raises(RecordingError, match=wanted) as caught:
         open_recording(tmp_path / "r.npz")
     assert "\n" not in str(caught.value)
+
+
+def test_a_zip_of_other_things_is_no_npz(tmp_path):
+    with zipfile.ZipFile(tmp_path / "r.npz", "w") as archive:
+        archive.writestr("readme.txt", "no array")
+    with pytest.raises(RecordingError, match=r"needs exactly one array of \(planes, height, width\), holds none"):
+        open_recording(tmp_path / "r.npz")
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-50], lambda data: b"PK" + b"\n" * 9, lambda data: b"\x93"])

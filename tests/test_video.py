@@ -705,3 +705,10 @@ def test_what_came_while_pictures_were_made_stays(tmp_path: Path, name: str) -> 
     with pytest.raises(OutputError, match=f"{file.name}: exists already"):
         write()
     assert file.read_text() == "mine"
+
+
+def test_what_only_has_the_name_of_a_picture_is_none(tmp_path: Path) -> None:
+    write_png(tmp_path / "a.png", moving_ramp(SMALL, 1)[0])
+    os.mkfifo(tmp_path / "b.png")
+    (tmp_path / "c.png").mkdir()
+    assert video.pictures_in(tmp_path) == [tmp_path / "a.png"]
