@@ -61,14 +61,20 @@ def appearing(path: Path, overwrite: bool = True) -> Iterator[Path]:
     try:
         with as_output_error(path):
             yield unfinished
-            check_free(path, overwrite)
-            os.replace(unfinished, path)
+        publish(unfinished, path, overwrite)
     except BaseException:
         if unfinished.is_dir():
             shutil.rmtree(unfinished)
         else:
             unfinished.unlink(missing_ok=True)
         raise
+
+
+def publish(unfinished: Path, path: Path, overwrite: bool) -> None:
+    """Gives what is whole its name. Raises OutputError where it cannot have it."""
+    check_free(path, overwrite)  # something may have got it in the meantime
+    with as_output_error(path):
+        os.replace(unfinished, path)
 
 
 def temporary_name(path: Path) -> Path:

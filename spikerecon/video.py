@@ -31,6 +31,7 @@ from spikerecon.files import (
     check_folder,
     check_free,
     check_name,
+    publish,
     temporary_name,
 )
 from spikerecon.pipeline import WriteBehind
@@ -230,6 +231,7 @@ class Writer:
     """
 
     def __init__(self, output: Output, size: tuple[int, int], colour: bool) -> None:
+        self._output = output
         self.path, self.fps, self.notes = output.path, output.fps, list(output.notes)
         self.pictures = 0
         self._shape = (size[1], size[0], 3) if colour else (size[1], size[0])
@@ -342,10 +344,6 @@ def save(
 
 
 class _SequenceWriter(Writer):
-    def __init__(self, output: Output, size: tuple[int, int], colour: bool) -> None:
-        super().__init__(output, size, colour)
-        self._output = output
-
     def _next(self) -> Path:
         return self._output.name(self._output.first + self.pictures)
 
@@ -365,7 +363,6 @@ class _VideoWriter(Writer):
     def __init__(self, output: Output, size: tuple[int, int], colour: bool) -> None:
         super().__init__(output, size, colour)
         assert output.container is not None
-        self._overwrite = output.overwrite
         self._temporary = temporary_name(self.path)
         self._ffmpeg = _Ffmpeg(
             f"-f rawvideo -pix_fmt {_pixels(output.bit_depth, colour)} -video_size {size[0]}x{size[1]}",
@@ -393,9 +390,7 @@ class _VideoWriter(Writer):
         found = self._pictures_in_file()
         if found != self.pictures:
             raise OutputError(f"{self.path}: the encoder kept {found} of {self.pictures} pictures")
-        check_free(self.path, self._overwrite)  # something may have got that name in the meantime
-        with as_output_error(self.path):
-            os.replace(self._temporary, self.path)
+        publish(self._temporary, self.path, self._output.overwrite)
         self._ffmpeg.kill()
 
     def _pictures_in_file(self) -> int:
