@@ -97,7 +97,7 @@ def load(name: str | os.PathLike[str] = DEFAULT) -> Checkpoint:
         config = StirConfig(**json.loads(metadata.pop("config")))
     except KeyError:
         raise WeightsError(f"{path} holds no 'config': it was not written by spikerecon") from None
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path} describes a network that this version does not know: {error}") from error
     check_state(state, config, str(path))
     return Checkpoint(config, state, path.stem, digest(path), metadata)
@@ -131,6 +131,8 @@ def check_state(state: dict[str, Tensor], config: StirConfig, source: str) -> No
     for key in expected.keys() & state.keys():
         if state[key].shape != expected[key].shape:
             problems.append(f"{key} is {tuple(state[key].shape)}, not {tuple(expected[key].shape)}")
+        elif state[key].is_floating_point() != expected[key].is_floating_point():
+            problems.append(f"{key} is {state[key].dtype}, not {expected[key].dtype}")
         elif not torch.isfinite(state[key]).all():
             problems.append(f"{key} holds values that are not finite")
     if problems:
@@ -156,7 +158,7 @@ def read_pth(path: Path) -> dict[str, Tensor]:
     Raises WeightsError where the file is missing, damaged, unsafe, or holds something else.
     """
     if not path.is_file():
-        raise WeightsError(f"no such file: {path}")
+        raise WeightsError(f"{path} is a folder, not a checkpoint" if path.is_dir() else f"no such file: {path}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PyTorch is puzzled by some files before it refuses them

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import operator
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -98,9 +99,7 @@ class Reconstructor:
         self.batch_size = batch_size if batch_size == "auto" else _positive(batch_size, "batch size")
         self.tile = tile if tile == "auto" else _positive(tile, "tile")
         self.method.rows = None if self.tile == "auto" else int(self.tile)
-        if merge < 1:
-            raise UsageError(f"cannot merge {merge} planes into one: give 1 or more")
-        self.merge = merge
+        self.merge = merge = _positive(merge, "merge")
         around = window_around(self.method)
         self.before, self.after = (merge * planes for planes in around)
         whole = max(WINDOW, sum(around))
@@ -140,6 +139,8 @@ class Reconstructor:
         """
         if centers is None:
             centers = self.centers(recording, start=start)
+        elif not isinstance(centers, range):
+            centers = _whole_numbers(centers)
         if self.bayer is not None and min(recording.width, recording.height) < 2:
             size = f"{recording.width}x{recording.height}"
             raise UsageError(f"{recording.name}: {size} pixels hold no Bayer pattern: reconstruct it without")
@@ -463,12 +464,19 @@ def plain_frame(method: Method, recording: Recording, center: int, merge: int = 
 
 def _positive(number: int | str, what: str) -> int:
     try:
-        value = int(number)
-    except ValueError:
+        value = int(number) if isinstance(number, str) else operator.index(number)
+    except (TypeError, ValueError):
         value = 0
     if value < 1:
-        raise UsageError(f"{what} '{number}' is neither auto nor a whole number from 1 on")
+        raise UsageError(f"{what} '{number}' is no whole number from 1 on")
     return value
+
+
+def _whole_numbers(centers: Iterable[int]) -> tuple[int, ...]:
+    try:  # numpy's small ones would overflow where planes are counted
+        return tuple(map(operator.index, centers))
+    except TypeError:
+        raise UsageError(f"centers {centers!r} are no whole numbers one after the other") from None
 
 
 def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import operator
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +18,12 @@ from numpy.typing import NDArray
 from spikerecon.colour import check_demosaic
 from spikerecon.comparison import headed
 from spikerecon.engine import Reconstructor
-from spikerecon.errors import RecordingError
+from spikerecon.errors import RecordingError, SpikeReconError, UsageError
 from spikerecon.metrics import modelled, psnr, ssim
 from spikerecon.recording import open_recording
 from spikerecon.video import load_picture, to_uint
+
+EIGHT_BIT = ("1", "L", "LA", "P", "RGB", "RGBA")  # pillow's names for what truth may be in, besides grey of 16 bit
 
 
 @dataclass(frozen=True)
@@ -89,24 +93,16 @@ def load_sequences(path: str | os.PathLike[str]) -> list[TrueSequence]:
         entries = json.loads(path.read_text())
     except FileNotFoundError:
         raise RecordingError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RecordingError(f"{path}: is no list of sequences in JSON: {error}") from None
     found = []
     for number, entry in enumerate(entries if isinstance(entries, list) else [entries]):
         try:
-            sequence = TrueSequence(
-                name=str(entry["name"]),
-                path=path.parent / entry["file"],
-                width=int(entry["width"]),
-                height=int(entry["height"]),
-                full_scale_rate=float(entry["full_scale_rate"]),
-                centers=tuple(map(int, entry["centers"])),
-                truth=tuple(path.parent / name for name in entry["truth"]),
-                layout=str(entry.get("layout", "packed")),
-                bayer=entry.get("bayer"),
-            )
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise RecordingError(f"{path}: entry {number} is no sequence: {error!r}") from None
+            sequence = _sequence(entry, path.parent)
+        except KeyError as error:
+            raise RecordingError(f"{path}: entry {number} is no sequence: it has no {error}") from None
+        except (TypeError, ValueError) as error:
+            raise RecordingError(f"{path}: entry {number} is no sequence: {error}") from None
         if not 0 < sequence.full_scale_rate <= 1:
             raise RecordingError(f"{path}: {sequence.name}: a full-scale rate lies in (0, 1] spikes per plane")
         if len(set(sequence.centers)) < len(sequence.centers):
@@ -120,6 +116,28 @@ def load_sequences(path: str | os.PathLike[str]) -> list[TrueSequence]:
     if not found:
         raise RecordingError(f"{path}: lists no sequences")
     return found
+
+
+def _sequence(entry: Any, folder: Path) -> TrueSequence:
+    """One of a list, whose files lie in a folder. Raises KeyError, TypeError and ValueError where it is none."""
+    if not isinstance(entry, dict):
+        raise TypeError("it has no names and values")
+    centers, truth = entry["centers"], entry["truth"]
+    if not (isinstance(centers, list) and isinstance(truth, list)):
+        raise TypeError("'centers' and 'truth' are lists")
+    if not all(isinstance(name, str) for name in (entry["file"], *truth)):
+        raise TypeError("'file' and 'truth' are names of files")
+    return TrueSequence(
+        name=str(entry["name"]),
+        path=folder / entry["file"],
+        width=operator.index(entry["width"]),
+        height=operator.index(entry["height"]),
+        full_scale_rate=float(entry["full_scale_rate"]),
+        centers=tuple(map(operator.index, centers)),
+        truth=tuple(folder / name for name in truth),
+        layout=str(entry.get("layout", "packed")),
+        bayer=entry.get("bayer"),
+    )
 
 
 def evaluate(
@@ -139,14 +157,23 @@ def evaluate(
     """
     scores, middles = [], []
     by_name = {"psnr": psnr, "ssim": ssim} | {name: modelled(name) for name in measures}
-    engines = [_in_its_colours(engine, sequence) for sequence in sequences]
+    engines = []
+    for sequence in sequences:
+        with _named(sequence.name):
+            engines.append(_in_its_colours(engine, sequence))
     for sequence, own in zip(sequences, engines, strict=True):
         size = (sequence.width, sequence.height)
-        with open_recording(sequence.path, layout=sequence.layout, size=size) as recording:
+        with (
+            _named(sequence.name),
+            open_recording(sequence.path, layout=sequence.layout, size=size) as recording,
+        ):
             frames = own.frames(recording, sequence.centers)
             for frame, file in zip(frames, sequence.truth, strict=True):
                 prediction = np.clip(frame.rate / sequence.full_scale_rate, 0, 1)
                 true = read_truth(file, colour=sequence.bayer is not None)
+                if true.shape != prediction.shape:
+                    found, wanted = (f"{shape[1]}x{shape[0]}" for shape in (true.shape, prediction.shape))
+                    raise UsageError(f"{file}: is {found} pixels, and its recording {wanted}")
                 figures = {name: measure(prediction, true) for name, measure in by_name.items()}
                 scores.append(Score(sequence.name, frame.center, figures))
                 if frame.center == sequence.middle:
@@ -154,6 +181,15 @@ def evaluate(
                 if on_score:
                     on_score(scores[-1])
     return Evaluation(tuple(scores), tuple(middles))
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Has errors tell which sequence they are about."""
+    try:
+        yield
+    except SpikeReconError as error:
+        raise type(error)(f"{name}: {error}") from error
 
 
 def _in_its_colours(engine: Reconstructor, sequence: TrueSequence) -> Reconstructor:
@@ -193,9 +229,13 @@ def sheet(sequences: Sequence[TrueSequence], found: Evaluation, method: str) -> 
 def read_truth(path: Path, colour: bool = False) -> NDArray[np.float64]:
     """A grey PNG of 8 or 16 bit, or one in colour of 8 bit, as intensity in [0, 1].
 
-    Raises RecordingError where it cannot be read.
+    Raises RecordingError where it cannot be read, has other bits, or is transparent anywhere.
     """
     image = load_picture(path)
+    sixteen = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")
+    eight = image.mode in EIGHT_BIT and image.convert("RGBA").getchannel("A").getextrema() == (255, 255)
+    if not (eight or sixteen):
+        raise RecordingError(f"{path}: is no opaque picture of 8 or 16 bit (but {image.mode})")
     if colour:
         values = np.asarray(image.convert("RGB"))
     else:

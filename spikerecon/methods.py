@@ -102,8 +102,8 @@ class Tfp(_Classical):
     name = "tfp"
 
     def __init__(self, window: int = TFP_WINDOW) -> None:
-        if window < 1:
-            raise UsageError(f"a window of {window} planes holds nothing to average: give 1 or more")
+        if not isinstance(window, int) or window < 1:
+            raise UsageError(f"a window of {window} planes holds nothing to average: give a whole number from 1 on")
         super().__init__(window)
         self.about = f"mean of {window} planes"
 
@@ -117,8 +117,8 @@ class Tfi(_Classical):
     name = "tfi"
 
     def __init__(self, window: int = TFI_WINDOW) -> None:
-        if window < 2:
-            raise UsageError(f"a window of {window} planes holds no interval: give 2 or more")
+        if not isinstance(window, int) or window < 2:
+            raise UsageError(f"a window of {window} planes holds no interval: give a whole number from 2 on")
         super().__init__(window)
         self.about = f"inter-spike interval within {window} planes"
 

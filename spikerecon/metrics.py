@@ -56,7 +56,8 @@ def modelled(name: str) -> Callable[[ArrayLike, ArrayLike], float]:
 
     LPIPS (Zhang et al., CVPR 2018, on AlexNet) compares with the truth. NIQE (Mittal et al., SPL 2013) and BRISQUE
     (Mittal et al., TIP 2012) look at the prediction alone. pyiqa computes them, and fetches their models when they are
-    first used. Raises UsageError for another name, and OutputError where pyiqa or a model cannot be had.
+    first used. Raises UsageError for another name, OutputError where pyiqa or a model cannot be had; measuring raises
+    UsageError for a picture that it cannot be measured of.
     """
     if name not in MODELLED:
         raise UsageError(f"unknown measure '{name}': choose {', '.join(MODELLED)}")
@@ -75,8 +76,13 @@ def modelled(name: str) -> Callable[[ArrayLike, ArrayLike], float]:
     def measure(prediction: ArrayLike, truth: ArrayLike) -> float:
         pictures = [torch.from_numpy(np.atleast_3d(picture)) for picture in _pair(prediction, truth)]
         inputs = [picture.movedim(-1, 0)[None].float().expand(-1, 3, -1, -1) for picture in pictures]
-        with torch.inference_mode():
-            return float(metric(*inputs))
+        try:
+            with torch.inference_mode():
+                return float(metric(*inputs))
+        except (RuntimeError, ValueError, AssertionError) as error:  # pictures that are too small for it, say
+            size = "x".join(map(str, inputs[0].shape[:1:-1]))
+            reason = " ".join(str(error).split())
+            raise UsageError(f"{name} cannot be measured of a picture of {size} pixels: {reason}") from error
 
     return measure
 

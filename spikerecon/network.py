@@ -8,6 +8,7 @@ blocks into one picture. Channels are counted with the paper's sizes: C = (16, 2
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -60,8 +61,10 @@ class StirConfig:
             "width": 0.5 <= self.width <= 2 and all((c * self.width) % HEADS == 0 for c in BASE_CHANNELS),
             "groups": self.groups in (1, 2, 3, 4),
             "embedding": self.embedding in ("hybrid", "explicit", "implicit"),
-            "rate_scale": self.rate_scale > 0,
-            "follow": not self.follow or self.block_planes == BLOCK_STRIDE,
+            "attention": isinstance(self.attention, bool),
+            "warping": isinstance(self.warping, bool),
+            "rate_scale": 0 < self.rate_scale < math.inf and not isinstance(self.rate_scale, bool),
+            "follow": isinstance(self.follow, bool) and (not self.follow or self.block_planes == BLOCK_STRIDE),
         }
         counts = ("block_planes", "levels", "groups")
         for name, ok in checks.items():

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 _END: Any = object()
+PATIENCE = 1.0  # seconds, with a thread that is to stop: it may be stuck where bytes no longer come
 
 
 class RunAhead(Iterator[T]):
@@ -38,9 +39,9 @@ class RunAhead(Iterator[T]):
         return item
 
     def close(self) -> None:
-        """Stop running ahead; items not yet taken are gone. A thread stuck in reading is not waited for."""
+        """Stop running ahead; items not yet taken are gone. A thread stuck in reading is not waited for long."""
         self._stop.set()
-        self._thread.join(timeout=10)
+        self._thread.join(timeout=PATIENCE)
 
     def _work(self, items: Iterator[T]) -> None:
         try:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from spikerecon.errors import OutputError, UsageError
+from spikerecon.errors import OutputError
 from spikerecon.files import appearing, check_file
 from spikerecon.recording import Recording, rate_over_time
 
@@ -33,8 +33,7 @@ def draw_recording(
 
     Raises UsageError for a stream, which can be read once only, and OutputError as `check_plot`.
     """
-    if recording.planes is None:
-        raise UsageError(f"{recording.name}: a stream can be read once only: a plot takes a file")
+    recording.check_whole("a plot takes a file")
     check_plot(target, overwrite=overwrite)
     from matplotlib.figure import Figure
 

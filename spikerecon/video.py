@@ -17,6 +17,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from numbers import Real
 from pathlib import Path
 from typing import IO, Any
 
@@ -315,17 +316,20 @@ def save(
     """Write firing rates in spikes per plane, float32 (height, width) or RGB (height, width, 3): video or pictures.
 
     Pictures are written in a thread while the next ones are made. `gain` and `gamma` are those of `to_uint`,
-    `options` those of `open_writer`; `on_progress` is called with the number of pictures written. Returns the
-    finished writer, which knows `pictures`, `fps` and `notes`. Raises what `open_writer` raises and what making
-    the pictures raises.
+    `options` those of `open_writer` but for `size` and `colour`; `on_progress` is called with the number of pictures
+    written. Returns the finished writer, which knows `pictures`, `fps` and `notes`. Raises what `open_writer` and
+    `to_uint` raise, what making the pictures raises, and UsageError for what are no pictures.
     """
     bit_depth = options.get("bit_depth", 8)
+    check_levels(gain, gamma)
     check_output(path, **options)
     rates = iter(rates)
     try:
         first = next(rates, None)
         if first is None:
             raise OutputError(f"{path}: there are no pictures to write")
+        if not isinstance(first, np.ndarray) or first.ndim not in (2, 3):
+            raise UsageError(f"{path}: is made of pictures, which are arrays; of a frame it is frame.rate")
         with open_writer(path, size=(first.shape[1], first.shape[0]), colour=first.ndim == 3, **options) as writer:
 
             def write(rate: np.ndarray) -> None:
@@ -490,13 +494,15 @@ def to_uint(rate: np.ndarray, gain: float = 1.0, gamma: float = 1.0, bit_depth: 
     """Firing rates, float32 of any shape in spikes per plane, to display values, uint8 or uint16.
 
     The value is `clip(rate * gain, 0, 1) ** (1 / gamma)` of the largest one, rounded to the nearest.
-    Raises UsageError if gain or gamma is not above 0, or the bit depth is neither 8 nor 16.
+    Raises UsageError if gain or gamma is not above 0, the bit depth is neither 8 nor 16, or a rate is not a number.
     """
     check_levels(gain, gamma)
     if bit_depth not in (8, 16):
         raise UsageError(f"bit depth must be 8 or 16, not {bit_depth}")
     dtype = np.uint8 if bit_depth == 8 else np.uint16
     value = np.clip(rate * np.float32(gain), 0, 1)
+    if np.isnan(value).any():
+        raise UsageError("a picture has firing rates that are not numbers (NaN)")
     if gamma != 1:
         value **= np.float32(1 / gamma)
     return np.rint(value * np.float32(np.iinfo(dtype).max)).astype(dtype)
@@ -504,6 +510,8 @@ def to_uint(rate: np.ndarray, gain: float = 1.0, gamma: float = 1.0, bit_depth: 
 
 def check_levels(gain: float, gamma: float) -> None:
     """Raises UsageError for what `to_uint` does not take."""
+    if not (isinstance(gain, Real) and isinstance(gamma, Real)):
+        raise UsageError(f"gain and gamma are numbers, not {gain!r} and {gamma!r}: auto_gain measures a gain")
     if not (0 < gain <= _MOST and 1 / _MOST <= gamma <= _MOST):  # also refuses nan
         raise UsageError(f"gain and gamma must be above 0, and no more than {_MOST:g}, not {gain:g} and {gamma:g}")
 

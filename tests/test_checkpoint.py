@@ -86,6 +86,10 @@ def test_a_damaged_file_is_refused(file: Path):
         (lambda state: state.update(more=torch.zeros(1)), "more is unknown"),
         (lambda state: state.update({"top.predict.bias": torch.zeros(4)}), r"is \(4,\), not \(5,\)"),
         (lambda state: state["top.predict.bias"].fill_(float("nan")), "not finite"),
+        (
+            lambda state: state.update({"top.predict.bias": torch.zeros(5).int()}),
+            r"is torch\.int32, not torch\.float32",
+        ),
     ],
 )
 def test_weights_of_another_network_are_refused(file: Path, change, words):
@@ -104,6 +108,10 @@ def test_weights_of_another_network_are_refused(file: Path, change, words):
         ({"config": '{"levels": 9}'}, "no size that STIR has"),
         ({"config": '{"colour": true}'}, "does not know"),
         ({"config": "[]"}, "does not know"),
+        ({"config": 10**5 * "["}, "does not know"),
+        ({"config": '{"rate_scale": Infinity}'}, "no size that STIR has"),
+        ({"config": '{"rate_scale": true}'}, "no size that STIR has"),
+        ({"config": '{"follow": "no"}'}, "no size that STIR has"),
     ],
 )
 def test_metadata_that_do_not_describe_a_network_are_refused(file: Path, metadata, words):

@@ -15,7 +15,7 @@ from PIL import Image
 from spikerecon.comparison import HEADING
 from spikerecon.engine import Reconstructor
 from spikerecon.methods import Stir
-from spikerecon.recording import open_recording
+from spikerecon.recording import open_recording, pack, write_packed
 from spikerecon.video import read_video, to_uint
 
 
@@ -327,7 +327,11 @@ def test_pictures_go_on_where_they_were_interrupted(spikerecon: Command, small_f
     result = spikerecon("convert", small_file, "-o", "part", *words, "--resume", status=1)
     assert f"{list(whole)[-1]}: cannot be read as a picture" in result.stderr
     (Path("part") / list(whole)[-1]).unlink()
-    for more in (("--gain", 7), ("--bit-depth", 16), ("--crop", "0,0,32,32"), ("--method", "tfi"), ("--start", 9)):
+    flat = np.tile((np.arange(200) % 5 == 0)[:, None, None], (1, 48, 64))
+    flat[:, 20, 30] = False  # a pixel that is to be mended, and was not
+    write_packed("flat.dat", [pack(flat)], 64)
+    others = (("--gain", 1.52), ("--bit-depth", 16), ("--crop", "0,0,32,32"), ("--method", "tfi"), ("--start", 9))
+    for more in (*others, ("--flat", "flat.dat")):
         result = spikerecon("convert", small_file, "-o", "part", *words, *more, "--resume", status=1)
         assert "is not what these options make of plane" in result.stderr
     for output, more, said in (
@@ -335,6 +339,24 @@ def test_pictures_go_on_where_they_were_interrupted(spikerecon: Command, small_f
         ("part", ("-y",), "error: part: going on with pictures and replacing them exclude each other\n"),
     ):
         assert spikerecon("convert", small_file, "-o", output, *words, "--resume", *more, status=2).stderr == said
+
+
+def test_a_stream_that_ends_before_start_says_so(spikerecon: Command, small_file: Path):
+    words = ("convert", "-", *SMALL, "--method", "tfp", "--gain", 1, "-o", "out.mp4", "--start")
+    for start, wanted in ((200, "start 200 is out of range"), (50, "planes 50 to 100 are 50, fewer than one window")):
+        said = spikerecon(*words, start, input=small_file.read_bytes(), status=2).stderr
+        assert f"error: {wanted}" in said
+        assert not Path("out.mp4").exists()
+
+
+def test_the_gain_of_a_stream_is_that_of_its_first_planes(spikerecon: Command, small_file: Path):
+    """A file is looked at in several places."""
+    words, told = (
+        (*SMALL, "--method", "tfp"),
+        "note: the gain is that of the first 60 planes: give --gain for another\n",
+    )
+    assert told in spikerecon("convert", "-", *words, "-o", "stream", input=small_file.read_bytes()).stderr
+    assert told not in spikerecon("convert", small_file, *words, "-o", "file").stderr
 
 
 @pytest.mark.parametrize("method", ["tfp", "tfstp"])
@@ -389,5 +411,5 @@ def test_folders_keep_the_dots_of_their_names(spikerecon: Command):
 
 def test_a_size_the_wrong_way_round_is_doubted(spikerecon: Command, fan_file: Path):
     result = spikerecon("info", fan_file, "--size", "250x400")
-    assert "its content looks like 400x250 packed (12500 bytes a plane); with the size given" in result.stderr
+    assert "its content looks like 400x250 packed (12500 bytes a plane); as 250x400" in result.stderr
     assert "looks like" not in spikerecon("info", fan_file, "--size", "400x250").stderr

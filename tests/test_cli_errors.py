@@ -58,6 +58,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_file: Path, fa
     Path("bomb-plain.pth").write_bytes(pickle.dumps({"weight": Bomb()}))
     torch.save({"weight": torch.zeros(3)}, "other.pth")
     Path("no.json").write_text("{")
+    Path("pictures").mkdir()
+    for number in range(3):
+        Image.new("L", (64, 64)).save(f"pictures/{number}.png")
     Path("gone.json").write_text('[{"name": "x", "file": "x.dat"}]')
     for name in ("small.mp4", "small.png"):
         Path(name).write_bytes(data)
@@ -137,8 +140,8 @@ WRONG = [
     ("'--precision': 'half' is not one of", 2, f"{STIR} --precision half"),
     ("unknown device 'gpu'", 2, f"{STIR} --device gpu"),
     ("unknown device 'meta'", 2, f"{STIR} --device meta"),
-    ("batch size '0' is neither", 2, f"{STIR} --batch-size 0"),
-    ("batch size 'many' is neither", 2, f"{STIR} --batch-size many"),
+    ("batch size '0' is no whole number", 2, f"{STIR} --batch-size 0"),
+    ("batch size 'many' is no whole number", 2, f"{STIR} --batch-size many"),
     ("'--method': 'magic' is not one of", 2, f"{CONVERT} --method magic"),
     ("tfstp has no window", 2, f"{STIR} --method tfstp --window 20"),
     ("--compare and --method exclude each other", 2, f"{CONVERT} --compare tfp,tfi"),
@@ -244,6 +247,18 @@ WRONG = [
     ("no such folder of pictures: nowhere", 2, "train --images nowhere -o run"),
     ("no pictures in there", 2, "train --images there -o run"),
     ("must be above 0", 2, "train --images there -o run --steps 0"),
+    ("taken.dat: is not a folder", 1, "train --images pictures -o taken.dat --steps 1"),
+    ("run: lies in pictures: its curve would be trained on", 1, "train --images pictures -o pictures/run --steps 1"),
+    ("there is a folder, not a checkpoint", 1, "weights import there -o out.safetensors"),
+    ("there: is a folder; give another name", 1, "simulate fan --size 64x48 -o there --layout spikelink -y"),
+    ("-: this is not written to standard output", 1, "simulate fan -o - --layout spikelink"),
+    ("nowhere: this folder does not exist", 1, "simulate fan -o nowhere/out --layout spikelink"),
+    ("pictures lasts 40 planes at 20 a picture: not start 500", 2, "simulate pictures -o out.dat --start 500"),
+    (
+        "pictures lasts 40 planes at 20 a picture: not 35 planes",
+        2,
+        "simulate pictures -o out.dat --start 9 --planes 35",
+    ),
 ]
 
 

@@ -222,7 +222,7 @@ def test_too_little_memory_for_one_picture_draws_it_in_strips(monkeypatch):
     given = Reconstructor(stir, device="cpu", precision="float32", tile=96)
     with pytest.raises(DeviceError, match="too little memory"):
         list(given.frames(tall))
-    with pytest.raises(UsageError, match="tile '0' is neither auto nor"):
+    with pytest.raises(UsageError, match="tile '0' is no whole number"):
         Reconstructor("tfp", tile="0")
 
 
@@ -385,6 +385,7 @@ def test_methods_know_their_windows():
         ({"name": "tfstp", "window": 20}, "tfstp has no window"),
         ({"name": "tfp", "window": 0}, "holds nothing"),
         ({"name": "tfi", "window": 1}, "holds no interval"),
+        ({"name": "tfp", "window": 2.5}, "give a whole number"),
         ({"name": "stir", "window": 30}, "set by its weights"),
     ],
 )
@@ -499,7 +500,7 @@ def test_tfstp_beats_tfp_and_tfi_where_it_is_not_late(fan):
 
 
 def test_settings_that_cannot_be_are_refused():
-    with pytest.raises(UsageError, match="cannot merge 0 planes"):
+    with pytest.raises(UsageError, match="merge '0' is no whole number"):
         Reconstructor("tfp", device="cpu", merge=0)
     for size in (0, -1, "many"):
         with pytest.raises(UsageError, match="batch size"):

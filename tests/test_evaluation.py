@@ -3,13 +3,16 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from conftest import Command
+from PIL import Image
 
 from spikerecon.comparison import HEADING
 from spikerecon.engine import Reconstructor
-from spikerecon.errors import RecordingError
+from spikerecon.errors import RecordingError, UsageError
 from spikerecon.evaluation import evaluate, load_sequences, read_truth, sheet
 from spikerecon.recording import write_packed
 from spikerecon.simulate import make_scene, sequence_entry, simulate, truth
@@ -60,7 +63,12 @@ def test_truth_of_8_and_16_bit_is_read_alike(still):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda entry: entry.pop("centers"), "entry 0 is no sequence"),
+        (lambda entry: entry.pop("centers"), "entry 0 is no sequence: it has no 'centers'"),
+        (lambda entry: entry.update(centers="30"), "entry 0 is no sequence: 'centers' and 'truth' are lists"),
+        (lambda entry: entry.update(centers=[30.5, 60]), "entry 0 is no sequence: 'float' object"),
+        (lambda entry: entry.update(width=48.7), "entry 0 is no sequence: 'float' object"),
+        (lambda entry: entry.update(file=3), "entry 0 is no sequence: 'file' and 'truth' are names"),
+        (lambda entry: entry.update(truth=[1, 2]), "entry 0 is no sequence: 'file' and 'truth' are names"),
         (lambda entry: entry.update(file="other.dat"), "other.dat: no such file"),
         (lambda entry: entry.update(centers=[30]), "one true picture for each centre"),
         (lambda entry: entry.update(centers=[30, 30]), "lists a centre twice"),
@@ -84,12 +92,55 @@ def test_truth_that_cannot_be_read_is_named(still):
         read_truth(file)
 
 
+@pytest.mark.parametrize(
+    ("value", "name"), [(np.float32(0.5), "t.tif"), (np.int32(7), "t.tif"), (np.array([9, 0], np.uint8), "t.png")]
+)
+def test_truth_of_other_bits_or_that_can_be_seen_through_is_refused(tmp_path, value, name):
+    Image.fromarray(np.broadcast_to(value, (48, 64, *np.shape(value))).copy()).save(tmp_path / name)
+    with pytest.raises(RecordingError, match=f"{name}: is no opaque picture of 8 or 16 bit"):
+        read_truth(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"centers": [30, 500]}, UsageError, "still: center 500 is out of range"),
+        ({"layout": "other"}, UsageError, "still: unknown layout 'other'"),
+        ({"bayer": "rgb"}, UsageError, "still: "),
+    ],
+)
+def test_errors_name_their_sequence(still, change, error, words):
+    entry = json.loads(still.read_text())[0]
+    still.write_text(json.dumps([entry | change]))
+    with pytest.raises(error, match=words):
+        evaluate(Reconstructor("tfp", device="cpu"), load_sequences(still))
+
+
+def test_truth_of_another_size_is_named(still):
+    listed = load_sequences(still)
+    write_png(listed[0].truth[1], np.zeros((20, 30), np.uint8), overwrite=True)
+    with pytest.raises(UsageError, match=f"still: .*{listed[0].truth[1].name}: is 30x20 pixels, .* 64x48"):
+        evaluate(Reconstructor("tfp", device="cpu"), listed)
+
+
 def test_what_is_no_list_is_refused(tmp_path):
-    (tmp_path / "text.json").write_text("no")
-    (tmp_path / "empty.json").write_text("[]")
-    for name, words in {"none.json": "no such file", "text.json": "no list", "empty.json": "lists no"}.items():
+    for name, text in {"text.json": "no", "empty.json": "[]", "deep.json": 10**5 * "[", "one.json": "[3]"}.items():
+        (tmp_path / name).write_text(text)
+    wanted = {"none": "no such file", "text": "no list", "empty": "lists no", "deep": "no list", "one": "no sequence"}
+    for name, words in wanted.items():
         with pytest.raises(RecordingError, match=words):
-            load_sequences(tmp_path / name)
+            load_sequences(tmp_path / f"{name}.json")
+
+
+def test_figures_never_replace_what_came_meanwhile(spikerecon: Command, still, monkeypatch):
+    def meanwhile(*words: Any, **more: Any) -> Any:
+        Path("figures.json").write_text("mine")
+        return evaluate(*words, **more)
+
+    monkeypatch.setattr("spikerecon.evaluation.evaluate", meanwhile)
+    said = spikerecon("evaluate", still, "--method", "tfp", "--json", "figures.json", status=1).stderr
+    assert "figures.json: exists already" in said
+    assert Path("figures.json").read_text() == "mine"
 
 
 @pytest.mark.skipif(not EVAL.is_file(), reason="the evaluation recordings are not beside the checkout")

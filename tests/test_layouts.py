@@ -59,6 +59,11 @@ def saved(path: Path, data: bytes) -> Path:
     return path
 
 
+def append(path: Path, data: bytes) -> None:
+    with open(path, "ab") as file:
+        file.write(data)
+
+
 def read_all(path: Path, **options: object) -> tuple[np.ndarray, list[str]]:
     """Packed rows of all planes, and what was noted on the way."""
     with warnings.catch_warnings():
@@ -98,7 +103,7 @@ def test_raw1000_is_recognized_by_its_trailers(tmp_path: Path, raw: bytes):
     with pytest.raises(UsageError, match="raw1000 is a layout of 1000x1000, not of 400x250"):
         open_recording(tmp_path / "r.dat", layout="raw1000", size=(400, 250))
     packed = saved(tmp_path / "p.dat", noise(1000, 1000).tobytes())
-    with pytest.raises(RecordingError, match="no row trailers of raw1000 are in it"):
+    with pytest.raises(RecordingError, match="no two whole planes with the row trailers of raw1000"):
         open_recording(packed, layout="raw1000")
 
 
@@ -152,6 +157,17 @@ def test_raw1000_with_damaged_trailers(tmp_path: Path, raw: bytes, rows: np.ndar
     # Each once, in the order in which they were read: opening looks at planes here and there.
     named = sorted(int(note.split(":")[0].removeprefix("plane ")) for note in notes)
     assert named == sorted({plane for plane, _ in bad})
+
+
+def test_raw1000_losses_that_add_up_to_whole_planes(tmp_path: Path, raw: bytes, rows: np.ndarray):
+    """Behind both of them everything is in step with what is before: only what is in between tells."""
+    lost = raw[: 20 * PLANE] + raw[20 * PLANE + PLANE // 2 : 50 * PLANE] + raw[50 * PLANE + PLANE // 2 :]
+    found, _ = read_all(saved(tmp_path / "r.dat", lost))
+    assert len(found) == 63
+    dark = np.zeros((63, 1000), bool)
+    dark[[20, 50], :500] = True
+    assert (found[~dark] == rows[~dark]).all()
+    assert not found[dark].any()
 
 
 def test_raw1000_names_rows_and_stops_listing(tmp_path: Path, raw: bytes):
@@ -352,6 +368,27 @@ def test_repack_from_every_layout(spikerecon: Command, layout: str):
     assert Path("again").read_bytes() == Path("packed").read_bytes()
 
 
+def test_arrays_of_sizes_that_fill_no_bytes(tmp_path: Path):
+    rows = noise(33, 17)
+    write_recording(tmp_path / "r.npz", [rows], 33, layout="npz")
+    assert (read_all(tmp_path / "r.npz")[0] == rows).all()
+    with pytest.raises(UsageError, match="33x17 does not fill whole bytes"):
+        write_recording(tmp_path / "r.dat", [rows], 33)
+
+
+def test_arrays_are_known_without_their_suffix(tmp_path: Path):
+    rows = noise(64, 48)
+    write_recording(tmp_path / "r.dat", [rows], 64, layout="npz")
+    assert (read_all(tmp_path / "r.dat")[0] == rows).all()
+
+
+def test_repack_of_a_stream_that_ends_before(spikerecon: Command, small_file: Path):
+    words = ("repack", "-", *SMALL, "-o", "r.dat", "--start", 200)
+    said = spikerecon(*words, input=small_file.read_bytes(), status=2).stderr
+    assert said == "error: start 200 is out of range: this recording has 100 planes\n"
+    assert not Path("r.dat").exists()
+
+
 def test_repack_of_a_part(spikerecon: Command, small_file: Path):
     words = ("--start", 10, "--end", "2ms", "--crop", "13,8,32,24")
     result = spikerecon("repack", small_file, "-o", "part.dat", *SMALL, *words)
@@ -425,7 +462,7 @@ def test_convert_follows(spikerecon: Command, small_file: Path, monkeypatch: pyt
     monkeypatch.setattr("spikerecon.cli.convert.FOLLOW_SECONDS", 0.5)
     data = small_file.read_bytes()
     path = saved(Path("r.dat").absolute(), data[: 70 * 384])
-    writer = threading.Timer(0.3, lambda: path.write_bytes(data))
+    writer = threading.Timer(0.3, append, (path, data[70 * 384 :]))
     writer.start()
     words = ("--method", "tfp", "--gain", 1.5, "--step", 10, *SMALL)
     result = spikerecon("convert", path, "-o", "followed", "--follow", *words)
@@ -466,7 +503,7 @@ def test_a_growing_raw_capture_with_a_gap(tmp_path: Path, raw: bytes, rows: np.n
     with pytest.warns(RecordingWarning, match="plane 45: row 0 is missing"):
         assert open_recording(path, follow=0.2).planes == 63  # it has ended
     path.write_bytes(lost[: 40 * PLANE + 100])
-    writer = threading.Timer(0.3, lambda: path.write_bytes(lost))
+    writer = threading.Timer(0.3, append, (path, lost[40 * PLANE + 100 :]))
     writer.start()
     with pytest.warns(RecordingWarning, match="plane 45: row 0 is missing"):
         found = open_recording(path, size=(1000, 1000), follow=1.0).read(0, 100)
@@ -483,7 +520,7 @@ def test_a_growing_spikelink_folder_waits_for_a_late_block(tmp_path: Path):
         (folder / str(channel)).mkdir(parents=True)
 
     def put(number: int, part: slice = slice(None)) -> None:
-        (folder / str(number % 4) / f"{number}.dat").write_bytes(blocks[number][part])
+        append(folder / str(number % 4) / f"{number}.dat", blocks[number][part])
 
     put(0, slice(70 * 48))  # it is still being written
     put(2)
@@ -491,7 +528,7 @@ def test_a_growing_spikelink_folder_waits_for_a_late_block(tmp_path: Path):
     def write() -> None:
         for number in (4, 0, 3, 1):
             time.sleep(0.2)
-            put(number)
+            put(number, slice(70 * 48, None) if number == 0 else slice(None))
 
     writer = threading.Thread(target=write)
     writer.start()
@@ -543,4 +580,36 @@ def test_rate_over_time(tmp_path: Path):
 
 def test_streams_need_no_following():
     stream = io.BytesIO(noise(8, 8, 80).tobytes())
-    assert len(open_recording(stream, size=(8, 8), follow=5).read(0, 99)) == 80
+    with pytest.raises(UsageError, match="a stream waits by itself: leave out --follow"):
+        open_recording(stream, size=(8, 8), follow=5)
+    assert len(open_recording(stream, size=(8, 8)).read(0, 99)) == 80
+
+
+@pytest.mark.parametrize("change", ["cut", "replaced", "removed"])
+def test_a_followed_file_that_becomes_another(tmp_path: Path, change: str):
+    """It would be one recording up to there, and another one from there on."""
+    rows = noise(64, 48, 90)
+    path = saved(tmp_path / "r.dat", rows[:, ::-1].tobytes())
+    recording = open_recording(path, size=(64, 48), follow=0.3)
+    assert (recording.read(0, 60) == rows[:60]).all()
+    match change:
+        case "cut":
+            path.write_bytes(b"")
+            with pytest.raises(RecordingError, match="became shorter while it was read"):
+                recording.read(60, 120)
+            return
+        case "replaced":
+            saved(tmp_path / "other", bytes(384 * 200)).rename(path)
+        case "removed":
+            path.unlink()
+    with pytest.warns(RecordingWarning, match="was replaced or removed while it was read"):
+        assert (recording.read(60, 120) == rows[60:]).all()
+
+
+def test_a_followed_folder_whose_block_becomes_shorter(tmp_path: Path):
+    blocks(tmp_path, [0, 1], noise(64, 48, 120), 60)
+    recording = open_recording(tmp_path, layout="packed", size=(64, 48), follow=0.3)
+    recording.read(0, 60)
+    (tmp_path / "1" / "1.dat").write_bytes(b"")
+    with pytest.raises(RecordingError, match="became shorter while it was read"):
+        recording.read(60, 200)

@@ -118,6 +118,15 @@ def test_modelled_measures_get_both_pictures(pictures, monkeypatch, name, colour
     assert modelled(name)(prediction, truth) == pytest.approx(np.abs(prediction - truth).mean())
 
 
+def test_pictures_that_cannot_be_measured_are_told(pictures, monkeypatch):
+    def metric(*_: object) -> float:
+        raise RuntimeError("Kernel size can't be greater\n than actual input size")
+
+    monkeypatch.setitem(sys.modules, "pyiqa", SimpleNamespace(create_metric=lambda *_, **__: metric))
+    with pytest.raises(UsageError, match="lpips cannot be measured of a picture of 17x15 pixels: Kernel size can't"):
+        modelled("lpips")(*pictures)
+
+
 def test_modelled_measures_that_cannot_be_had(monkeypatch):
     def create_metric(name, device):
         raise OSError("no way out")

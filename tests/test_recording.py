@@ -213,10 +213,32 @@ def test_325000_bytes_are_either_and_too_few(tmp_path):
 
 
 def test_auto_doubts_a_size_that_only_the_byte_count_suggests(tmp_path):
-    path = saved(tmp_path, packed(scene(640, 360, 125)))  # 288 planes of 400x250
+    path = saved(tmp_path, noise(61))
     with pytest.warns(RecordingWarning, match="rows do not look like a picture; if it is another size"):
-        assert open_recording(path).planes == 288
+        assert open_recording(path).planes == 61
+    path = saved(tmp_path, packed(scene(640, 360, 125)))  # 288 planes of 400x250
+    with pytest.raises(RecordingError, match=r"but its content looks like .*: give --size"):
+        open_recording(path)
     assert open_recording(path, size=(640, 360)).planes == 125
+
+
+def test_auto_refuses_what_looks_like_another_layout(tmp_path):
+    cut = packed(scene(400, 250, 130))[: 120 * 13_000]  # cut off, and as long as 120 planes with row headers
+    wanted = "whole planes of 400x250 row-headers .*, but its content looks like 400x250 packed .*: give "
+    with pytest.raises(RecordingError, match=wanted + "--size WIDTHxHEIGHT or --layout"):
+        open_recording(saved(tmp_path, cut))
+    with pytest.raises(RecordingError, match=wanted + "--layout"):
+        open_recording(saved(tmp_path, cut), size=(400, 250))
+    with pytest.warns(RecordingWarning, match="the last plane is cut off"):
+        assert open_recording(saved(tmp_path, cut), layout="packed").planes == 124
+    both = saved(tmp_path, packed(scene(400, 250, 130)))
+    with pytest.warns(RecordingWarning, match="its content looks like 400x250 packed .*; as 400x250 row-headers"):
+        assert open_recording(both, layout="row-headers").planes == 125
+
+
+def test_too_few_planes_may_be_of_another_size(tmp_path):
+    with pytest.raises(RecordingError, match=r"holds 5 whole planes .*; if it is of another size, give --size"):
+        open_recording(saved(tmp_path, packed(scene(100, 50, 100))))
 
 
 # Cut-off files and wrong sizes
@@ -254,8 +276,14 @@ def test_a_size_that_does_not_divide(tmp_path, size):
     wanted = rf"1262500 bytes are no whole number of planes of {size[0]}x{size[1]} packed .*400x250 packed"
     with pytest.raises(RecordingError, match=wanted):
         open_recording(path, size=size)
-    with pytest.raises(RecordingError, match="nor does its content look like it"):
-        open_recording(saved(tmp_path, noise(101)), size=(300, 200))
+    path = saved(tmp_path, noise(101))
+    with pytest.raises(RecordingError, match=r"nor does its content look like it; .*give --layout packed as well"):
+        open_recording(path, size=(300, 200))
+    with pytest.warns(RecordingWarning) as caught:
+        assert open_recording(path, size=(300, 200), layout="packed").planes == 168
+    told = [str(warning.message) for warning in caught if warning.category is RecordingWarning]
+    assert ["cut off" in each for each in told] == [True, False]
+    assert "nor does its content look like it" in told[1]
 
 
 # Wrong input
@@ -450,7 +478,9 @@ while piece := sys.stdin.buffer.read(3000):
 def test_what_is_closed_is_not_read(tmp_path):
     folder = tmp_path / "blocks"
     write_recording(folder, [pack(scene(40, 24, 70))], 40, layout="spikelink")
-    for source in (saved(tmp_path, packed(scene(40, 24, 70))), folder):
+    np.savez(tmp_path / "r.npz", scene(40, 24, 70))
+    stream = io.BytesIO(packed(scene(40, 24, 70)))
+    for source in (saved(tmp_path, packed(scene(40, 24, 70))), folder, tmp_path / "r.npz", stream):
         with open_recording(source, size=(40, 24)) as recording:
             assert len(recording.read(0, 9)) == 9
         with pytest.raises(RecordingError, match="is closed"):
@@ -523,7 +553,7 @@ def test_a_failed_write_leaves_nothing(tmp_path):
         write_packed(tmp_path / "r.dat", failing(), 8)
     with pytest.raises(UsageError, match="3x3 does not fill whole bytes"):
         write_packed(tmp_path / "r.dat", [np.zeros((1, 3, 1), np.uint8)], 3)
-    with pytest.raises(UsageError, match="4 rows of 1 bytes are no plane of 8x8 packed"):
+    with pytest.raises(UsageError, match="4 rows of 1 bytes are no plane of 8x8"):
         write_packed(tmp_path / "r.dat", [np.zeros((1, 8, 1), np.uint8), np.zeros((1, 4, 1), np.uint8)], 8)
     with pytest.raises(OutputError, match="no planes to write"):
         write_packed(tmp_path / "r.dat", [], 8)
@@ -583,6 +613,22 @@ def test_threads_read_one_after_the_other(tmp_path, monkeypatch):
         with ThreadPoolExecutor(8) as pool:
             for start, rows in pool.map(lambda i: (i % 60, recording.read(i % 60, i % 60 + 10)), range(200)):
                 assert np.array_equal(rows, expected[start : start + 10])
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.int32])
+def test_numbers_of_numpy_are_plane_numbers(tmp_path, kind):
+    """A plane's place is counted in bytes, which small ones cannot hold."""
+    planes = noise(110)
+    path = saved(tmp_path, planes)
+    with open_recording(path, size=(np.int16(400), np.uint8(250)), layout="packed") as recording:
+        assert (recording.read(kind(100), kind(110)) == recording.read(100, 110)).all()
+        for start, stop in ((1.0, 2.0), ("1", "2"), (None, 3)):
+            with pytest.raises(UsageError, match="are not counted in whole numbers"):
+                recording.read(start, stop)
+    assert open_recording(path, size=[400, 250], layout="packed").width == 400  # as JSON has it
+    for size in ("400x250", (400,), (400.0, 250.0)):
+        with pytest.raises(UsageError, match=r"is not .width, height. in pixels"):
+            open_recording(path, size=size)
 
 
 def test_a_file_that_shrinks(tmp_path):

@@ -242,6 +242,8 @@ def test_a_state_that_was_not_finished_does_not_count(tmp_path):
 def test_the_state_of_a_step_outlives_that_it_is_saved_again(tmp_path, monkeypatch):
     """As where training is stopped before its first step, or twice, while the disk is full."""
     state.save_state(tmp_path, {"a": torch.ones(2)}, {"step": 1})
+    (tmp_path / "state-mine").mkdir()
+    (tmp_path / "state-mine" / "notes.txt").touch()
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -255,7 +257,8 @@ def test_the_state_of_a_step_outlives_that_it_is_saved_again(tmp_path, monkeypat
     state.save_state(tmp_path, {"a": torch.zeros(2)}, {"step": 1})
     tensors, _ = state.load_state(tmp_path)
     assert tensors["a"].tolist() == [0, 0]
-    (part,) = tmp_path.glob("state-*/*")  # what else there was is gone
+    (part,) = tmp_path.glob("state-*/*.safetensors")  # what else there was is gone
+    assert (tmp_path / "state-mine" / "notes.txt").is_file()  # but for what is no state of a run
     assert part.stat().st_mode == (tmp_path / "run.json").stat().st_mode
 
 
@@ -279,6 +282,18 @@ def test_time_is_counted_once_wherever_it_is_stopped(textures, tmp_path, monkeyp
     with pytest.raises(KeyboardInterrupt):
         trainer.run()
     assert 0 < trainer.seconds <= time.monotonic() - began
+
+
+@pytest.mark.parametrize("change", [{"batch": 0}, {"patch": -16}, {"pool": 0}, {"save_every": 0}, {"rate": -1.0}])
+def test_settings_are_above_0(change):
+    with pytest.raises(UsageError, match="must be above 0"):
+        replace(FEW, **change)
+
+
+def test_a_network_of_other_sizes_than_the_weights_is_refused(textures, tmp_path):
+    start = checkpoint.Checkpoint(SMALL, STIR(SMALL).state_dict())
+    with pytest.raises(UsageError, match="are those of the weights to start from"):
+        Trainer(tmp_path, textures, config=replace(SMALL, width=1.0), settings=FEW, start=start)
 
 
 def test_weights_without_a_run_are_not_replaced(textures, tmp_path):
@@ -409,6 +424,13 @@ def test_a_log_that_is_not_there_or_not_sound_is_not_drawn(textures, tmp_path):
             (tmp_path / "log.jsonl").write_text(log)
         with pytest.raises(OutputError, match="no sound log of a run"):
             trainer.draw_curve()
+
+
+def test_half_of_what_torchrun_sets_is_no_group_of_processes(spikerecon, pictures, monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    words = ("--images", pictures, "-o", "run", "--steps", 1, "--batch", 1, "--patch", 32, "--width", 0.5)
+    spikerecon("train", *words, "--device", "cpu")
+    assert Path("run/weights.safetensors").is_file()
 
 
 def test_two_processes_train_together(pictures, tmp_path):

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from spikerecon import video
+from spikerecon.engine import Frame
 from spikerecon.errors import OutputError, RecordingError, UsageError
 from spikerecon.video import check_output, check_png, open_writer, read_video, to_uint, write_png
 
@@ -491,6 +492,22 @@ def test_no_pictures(tmp_path: Path, name: str) -> None:
     ):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("rates", "gain", "message"),
+    [
+        (np.zeros((4, 4), np.float32), 1, "is made of pictures, which are arrays"),
+        ([Frame(30, np.zeros((4, 4), np.float32))], 1, "of a frame it is frame.rate"),
+        ([np.zeros((4, 4), np.float32)], "auto", "gain and gamma are numbers, not 'auto'"),
+        ([np.full((4, 4), np.nan, np.float32)], 1, "firing rates that are not numbers"),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.mp4", "out"])
+def test_what_are_no_pictures(tmp_path: Path, name: str, rates: Any, gain: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        video.save(tmp_path / name, rates, gain=gain)
+    assert [path for path in tmp_path.iterdir() if path.is_file()] == []
 
 
 def save_one_and_raise(path: Path, error: type[BaseException]) -> None:

@@ -456,9 +456,21 @@ def test_flaws_of_a_flat_field_are_mended(spikerecon: Command, pan: np.ndarray):
         assert pictures(output) == pictures("expected")
 
 
+def test_a_flat_field_is_read_in_its_own_layout(spikerecon: Command, pan: np.ndarray):
+    with open_recording("flat.dat", size=(64, 48)) as flat:
+        write_recording("flat.npz", [flat.read(0, 200)], 64, layout="npz")
+    words = (*TFP, "--layout", "packed", "--flat")
+    assert "mended 2 stuck and 2 dead" in spikerecon("convert", "r.dat", "-o", "out", *words, "flat.npz").stderr
+    write_packed("even.dat", [recorded(even(0.2, 64, 48)).read(0, 200)], 64)
+    assert (
+        "even.dat: shows no flawed pixels\n" in spikerecon("convert", "r.dat", "-o", "as-is", *words, "even.dat").stderr
+    )
+
+
 def test_a_stream_is_not_mended_unless_a_flat_field_is_there(spikerecon: Command, pan: np.ndarray):
     data = Path("r.dat").read_bytes()
-    assert "mended" not in spikerecon("convert", "-", "-o", "stream", *TFP, input=data).stderr
+    said = spikerecon("convert", "-", "-o", "stream", *TFP, input=data).stderr
+    assert "note: flawed pixels are left as they are: give --flat to have them mended\n" in said
     spikerecon("convert", "r.dat", "-o", "left", *TFP, "--no-mend")
     assert pictures("stream") == pictures("left")
     refused = spikerecon("convert", "-", "-o", "x", *TFP, "--mend", input=data, status=2)

@@ -112,7 +112,7 @@ def main() -> None:
 
     \b
     spikerecon convert fan.dat -o fan.mp4      a video
-    spikerecon frames fan.dat --center 1200    single pictures
+    spikerecon frames fan.dat --center 150     single pictures
     spikerecon bench                           how fast it is here
     """
     _keep_freed_memory()

@@ -59,8 +59,7 @@ def command(
         raise UsageError("--frames and --step are whole numbers from 1 on")
     check_json(json_file, overwrite, files_of(path))
     with source.filmed(60) if path is None else source.open(path) as recording:
-        if recording.planes is None:
-            raise UsageError("a stream can be read once only: bench takes a file")
+        recording.check_whole("bench takes a file")
         start, end = source.span()
         engine = run.reconstructor(recording, start, end)
         if frames is None:
@@ -81,7 +80,7 @@ def command(
     if json_file != "-":
         _show(measured, recording.name)
     if json_file:
-        write_json(asdict(measured), json_file)
+        write_json(asdict(measured), json_file, overwrite)
 
 
 def _show(measured: object, name: str) -> None:

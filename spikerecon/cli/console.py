@@ -112,8 +112,8 @@ def check_json(file: str | None, overwrite: bool, sources: Iterable[Path]) -> No
         check_file(Path(file), overwrite, sources=sources)
 
 
-def write_json(value: Any, file: str) -> None:
-    """Indented JSON to a file (replaced; see `files.check_file`), or to stdout for `-`. Raises OutputError.
+def write_json(value: Any, file: str, overwrite: bool = False) -> None:
+    """Indented JSON to a file, or to stdout for `-`. Raises OutputError, also where the file has come to be there.
 
     Infinite numbers, which JSON has not, are null.
     """
@@ -121,7 +121,7 @@ def write_json(value: Any, file: str) -> None:
     if file == "-":
         click.echo(text)
         return
-    with appearing(Path(file)) as unfinished:
+    with appearing(Path(file), overwrite) as unfinished:
         unfinished.write_text(text + "\n")
 
 

@@ -77,7 +77,7 @@ def command(
         headings = ("PSNR dB" if name == "psnr" else name.upper() for name in results.mean)
         table(("sequence", "center", *headings), rows)
     if json_file:
-        write_json(report, json_file)
+        write_json(report, json_file, overwrite)
     if sheet:
         video.write_png(sheet, evaluation.sheet(listed, results, engine.method.name), overwrite=overwrite)
         say(sheet, quiet)

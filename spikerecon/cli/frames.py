@@ -59,9 +59,9 @@ def command(
     """Write single pictures of a recording; without INPUT, of a built-in scene: a fan.
 
     \b
-    spikerecon frames fan.dat --center 1200
-    spikerecon frames fan.dat --at 12.5ms --at 30ms --crop 100,50,200,150
-    spikerecon frames fan.dat --centers 100:2000:100 -o pictures
+    spikerecon frames fan.dat --center 150
+    spikerecon frames fan.dat --at 2ms --at 5.5ms --crop 100,50,200,150
+    spikerecon frames fan.dat --centers 50:270:20 -o pictures
     spikerecon frames --center 1200
     spikerecon frames --center 1200 --compare tfp,tfi,tfstp,stir
     """

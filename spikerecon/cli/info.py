@@ -9,7 +9,6 @@ import click
 
 from spikerecon.cli.console import write_json
 from spikerecon.cli.options import InputOptions, files_of, input_options, json_option, overwrite_option
-from spikerecon.errors import UsageError
 
 
 @click.command("info")
@@ -34,8 +33,8 @@ def command(path: str, source: InputOptions, plot: str | None, overwrite: bool, 
     if plot:
         check_plot(plot, overwrite=overwrite, sources=files_of(path))
     with source.open(path) as recording:
-        if plot and recording.planes is None:
-            raise UsageError(f"{recording.name}: a stream can be read once only: --plot takes a file")
+        if plot:
+            recording.check_whole("--plot takes a file")
         counts, planes = spike_counts(recording, *source.span())
         source.check_ended(recording)
         pixels, flaws = (counts / planes).astype("float32"), flaws_in(counts, planes)

@@ -76,7 +76,8 @@ class MendOptions:
             if self.flat == "-":
                 raise UsageError("a flat field is a file, not standard input")
             size = recording.width, recording.height
-            layout = "auto" if source.layout in ("npz", "spikelink") else source.layout  # ways to keep, not to pack
+            kept = source.layout in ("npz", "spikelink") or self.flat.lower().endswith(".npz")
+            layout = "auto" if kept else source.layout  # ways to keep, not to pack
             with open_recording(self.flat, layout=layout, size=size, flip=source.flip) as flat:
                 flaws = flaws_of_flat(flat, spacing=spacing)
         elif self.mend is False or (self.mend is None and recording.planes is None):
@@ -86,6 +87,8 @@ class MendOptions:
         found = mended(recording, flaws)
         if found is not recording:
             say(f"{recording.name}: mended {flaws}", quiet)
+        elif self.flat is not None:
+            say(f"{self.flat}: shows no flawed pixels", quiet)
         return found
 
 
@@ -196,7 +199,8 @@ mend_options = _packed(
     click.option(
         "--mend/--no-mend",
         default=None,
-        help="Look for dead and stuck pixels, and let them fire as their neighbours do. [default: yes; not in streams]",
+        help="Look for dead and stuck pixels, and let them fire as their neighbours do. [default: yes; not in streams, "
+        "nor with --follow]",
     ),
     click.option("--flat", metavar="FILE", help="Find them in this recording of something evenly lit."),
 )
@@ -238,8 +242,7 @@ class MethodOptions:
         names = [name.strip() for name in compare.split(",")]
         if len(names) < 2:
             raise UsageError(f"--compare {compare} names one method: give two or more, such as tfp,stir")
-        if recording.planes is None:
-            raise UsageError(f"{recording.name}: a stream can be read once only: --compare takes a file that is whole")
+        recording.check_whole("--compare takes a file")
         return self._reconstructors(names, recording, start, end, bayer)
 
     def _reconstructors(
@@ -347,7 +350,8 @@ picture_options = _packed(
         metavar="auto|X",
         default="auto",
         show_default=True,
-        help="Brightness: one factor for the whole output, never one a frame.",
+        help="Brightness: one factor for the whole output, never one a frame. Auto measures it on the whole recording; "
+        "of streams, and with --follow, on the first 60 planes.",
     ),
     click.option("--gamma", type=float, default=1.0, show_default=True, help="Above 1 lifts the shadows."),
     click.option("--bit-depth", type=click.Choice(["8", "16"]), default="8", show_default=True),
@@ -363,6 +367,7 @@ class Maker:
     recording: Recording
     start: int
     end: int | None
+    notes: tuple[str, ...]
 
     @functools.cached_property
     def levels(self) -> dict[str, Any]:
@@ -376,8 +381,9 @@ class Maker:
 
     @property
     def about(self) -> str:
-        """What to say of it: a line for each engine."""
-        return "\n".join(engine.about for engine in self.engines) + f", gain {self.levels['gain']:.4g}"
+        """What to say of it: a line for each engine, and one for each note."""
+        about = "\n".join(engine.about for engine in self.engines) + f", gain {self.levels['gain']:.4g}"
+        return "\n".join([about, *(f"note: {note}" for note in self.notes)])
 
     def frames(self, recording: Recording, centers: Sequence[int]) -> Generator[Frame]:
         """Pictures at centres, those of several engines side by side."""
@@ -407,7 +413,13 @@ class Reconstruction:
 
     def maker(self, recording: Recording, start: int = 0, end: int | None = None) -> Maker:
         engines = self.run.reconstructors(self.compare, recording, start, end, self.source.pattern(self.picture.bayer))
-        return Maker(engines, self.picture, recording, start, end)
+        notes = []
+        if recording.planes is None:  # it is read once only
+            if self.mending.mend is None and self.mending.flat is None:
+                notes.append("flawed pixels are left as they are: give --flat to have them mended")
+            if self.picture.gain == "auto":
+                notes.append("the gain is that of the first 60 planes: give --gain for another")
+        return Maker(engines, self.picture, recording, start, end, tuple(notes))
 
 
 def reconstruction_options(function: F) -> F:

@@ -11,6 +11,7 @@ import click
 from spikerecon.cli.console import note_if_short, progress, say
 from spikerecon.cli.options import InputOptions, files_of, input_options, overwrite_option, quiet_option
 from spikerecon.files import check_file
+from spikerecon.windows import stop_of
 
 if TYPE_CHECKING:
     from spikerecon.recording import Bytes, Recording
@@ -35,7 +36,6 @@ def command(path: str, output: str, source: InputOptions, overwrite: bool, quiet
     spikerecon repack capture.dat -o part.dat --start 1s --end 1.5s --crop 100,50,200,150
     """
     from spikerecon.recording import write_packed
-    from spikerecon.windows import stop_of
 
     start, end = source.span()
     check_file(Path(output), overwrite, sources=files_of(path))
@@ -56,6 +56,8 @@ def _chunks(recording: Recording, start: int, end: int | None, on_progress: Call
     while end is None or first < end:
         rows = recording.read(first, first + CHUNK if end is None else min(first + CHUNK, end))
         if not len(rows):
+            if first == start:  # a stream has ended: which planes it had is known now
+                stop_of(recording.planes, start, end)
             return
         first += len(rows)
         yield rows

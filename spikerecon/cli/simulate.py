@@ -81,8 +81,7 @@ def command(
     from spikerecon.recording import write_recording
     from spikerecon.simulate import SCENES, SensorNoise, sequence_entry, simulate
 
-    if layout != "spikelink":
-        check_file(Path(output), overwrite, sources=_files_of(source))
+    check_file(Path(output), overwrite and layout != "spikelink", sources=_files_of(source))
     if size is None and layout == "raw1000" and source in SCENES:
         size = "1000x1000"
     scene, planes = _scene(source, size, planes, start, planes_per_frame, seed, colour=bayer is not None)
@@ -133,11 +132,10 @@ def _scene(
         raise UsageError("--size is for built-in scenes: a video has its own")
     frames: Callable[[], Iterator[Any]] = lambda: read_pictures(source, colour)  # noqa: E731
     video = VideoScene(frames, planes_per_frame)
-    there = video.planes - start
-    if planes is None:
-        planes = there
-    if planes > there:
-        raise UsageError(f"{source} lasts {there} planes at {planes_per_frame:g} a picture, not {planes}")
+    planes = video.planes - start if planes is None else planes
+    if start >= video.planes or start + planes > video.planes:
+        wanted = f"start {start}" if start >= video.planes else f"{planes} planes from {start} on"
+        raise UsageError(f"{source} lasts {video.planes} planes at {planes_per_frame:g} a picture: not {wanted}")
     return video, planes
 
 
@@ -164,4 +162,4 @@ def _write_truth(folder: Path, entry: dict[str, Any], scene: Scene, start: int, 
     for center, name in zip(entry["centers"], entry["truth"], strict=True):
         picture = to_uint(truth(scene, start + center), bit_depth=8 if entry.get("bayer") else 16)
         write_png(folder / name, picture, overwrite=overwrite)
-    write_json([entry], str(folder / TRUTH))
+    write_json([entry], str(folder / TRUTH), overwrite)

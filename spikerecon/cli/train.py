@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -12,11 +13,15 @@ import click
 from spikerecon.cli.console import say
 from spikerecon.cli.options import quiet_option
 from spikerecon.errors import OutputError, UsageError
+from spikerecon.files import check_folder
 
 if TYPE_CHECKING:
     import torch
 
     from spikerecon.training.loop import TrainProgress
+
+
+TORCHRUN = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"}  # what it sets, and others in its place
 
 
 @click.command("train")
@@ -67,15 +72,18 @@ def command(
     from spikerecon.training.scenes import Textures, find_pictures
     from spikerecon.training.start import following
 
-    if min(steps, batch, patch) < 1 or not learning_rate > 0:
-        raise UsageError("steps, batch, patch and learning rate must be above 0")
+    settings = TrainSettings(steps=steps, batch=batch, patch=patch, rate=learning_rate, seed=seed)
     if weights and width is not None:
         raise UsageError("--width and --weights exclude each other: weights have their width")
     try:
         config = None if weights else StirConfig(width=1.0 if width is None else width, follow=True)
     except ValueError as error:
         raise UsageError(f"--width: {error}") from None
-    settings = TrainSettings(steps=steps, batch=batch, patch=patch, rate=learning_rate, seed=seed)
+    if os.path.lexists(output):
+        check_folder(Path(output))
+    for folder in images:
+        if Path(output).resolve().is_relative_to(Path(folder).resolve()):
+            raise OutputError(f"{output}: lies in {folder}: its curve would be trained on; give another folder")
     chosen = pick_device(device)
     start = following(checkpoint.load(weights)) if weights else None
     vgg = PerceptualLoss(perceptual) if perceptual else None
@@ -109,7 +117,7 @@ def _process_group(device: torch.device) -> Iterator[torch.device]:
 
     from spikerecon.device import pick_device
 
-    if "LOCAL_RANK" not in os.environ:
+    if not os.environ.keys() >= TORCHRUN:
         yield device
         return
     if device.type == "cuda":

@@ -11,7 +11,12 @@ from spikerecon.errors import UsageError
 
 @click.group("weights")
 def command() -> None:
-    """See what weights there are, check them, import published ones."""
+    """See what weights there are, check them, import published ones.
+
+    \b
+    spikerecon weights list
+    spikerecon weights import stir.pth -o stir-published.safetensors
+    """
 
 
 @command.command("list")

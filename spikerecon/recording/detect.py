@@ -81,22 +81,27 @@ def _chance(geometry: Geometry) -> float:
 
 
 def settle(
-    content: Content, name: str, candidates: list[Geometry], *, size_given: bool, growing: bool
+    content: Content, name: str, candidates: list[Geometry], *, layout_given: bool, size_given: bool, growing: bool
 ) -> tuple[Geometry, str, str]:
     """The geometry of a file, why it is this one, and a doubt to warn of ("" for none).
 
     The byte count of a file that is `growing` says nothing.
     """
     total, doubt = content.total_bytes, ""
+    ask = " or ".join(["--size WIDTHxHEIGHT"] * (not size_given) + ["--layout"] * (not layout_given))
     whole = [one for one in candidates if total % one.plane_bytes == 0 and not growing]
     whole = [one for one in whole if total // one.plane_bytes >= MIN_PLANES] or whole
     if len(candidates) == 1:
         geometry, why = candidates[0], "layout and size as given"
-        as_long = [one for one in known_geometries() if one != geometry and one.plane_bytes == geometry.plane_bytes]
-        if size_given and (alike := [one for one in as_long if content.fits(one, [geometry])]):
-            doubt = f"its content looks like {alike[0]}; with the size given, rows do not agree"
+        others = [one for one in known_geometries() if one != geometry]
+        others = [one for one in others if one.plane_bytes == geometry.plane_bytes or total % one.plane_bytes == 0]
+        if alike := [one for one in others if content.fits(one, [geometry])]:
+            doubt = f"its content looks like {alike[0]}; as {geometry}, which was given, rows do not agree"
     elif len(whole) == 1:
         geometry = whole[0]
+        if alike := [one for one in candidates if one != geometry and content.fits(one, [geometry])]:
+            fact = f"{total} bytes are whole planes of {geometry}, but its content looks like {alike[0]}"
+            raise RecordingError(f"{name}: {fact}: give {ask}")
         why = f"{total} bytes are whole planes of {geometry}, and not {MIN_PLANES} of another known layout"
         if not size_given and not content.fits(geometry, []):
             doubt = f"{why}, but its rows do not look like a picture; if it is another size, give --size"
@@ -115,13 +120,17 @@ def settle(
             geometry, why = candidates[0], "size as given, in the usual layout"
         else:
             fact = "could be" if whole or growing else "are no whole number of planes of"
-            ask = "--layout" if size_given else "--size WIDTHxHEIGHT or --layout"
             raise RecordingError(f"{name}: its {total} bytes {fact} {names}, and the content does not tell: give {ask}")
     if total % geometry.plane_bytes and total > geometry.plane_bytes and not growing:
         others = [one for one in known_geometries() if one != geometry]
         alike = [one for one in others if content.fits(one, [geometry])]
         camera = geometry in known_geometries()
-        if alike or (not camera and not content.fits(geometry, others + geometry.neighbours())):
-            hint = f"its content looks like {alike[0]}" if alike else "nor does its content look like it"
-            raise RecordingError(f"{name}: {total} bytes are no whole number of planes of {geometry}; {hint}")
+        fact = f"{total} bytes are no whole number of planes of {geometry}"
+        if alike:
+            raise RecordingError(f"{name}: {fact}; its content looks like {alike[0]}")
+        if not camera and not content.fits(geometry, others + geometry.neighbours()):
+            doubt = f"{fact}, nor does its content look like it"
+            if not layout_given:
+                hint = f"if it is right, and the last plane cut off, give --layout {geometry.layout.name} as well"
+                raise RecordingError(f"{name}: {doubt}; {hint}")
     return geometry, why, doubt

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from spikerecon.errors import RecordingError, UsageError
+from spikerecon.errors import RecordingError
 from spikerecon.recording.opening import Recording
 from spikerecon.recording.rates import COUNTED_RUN, spike_counts
 
@@ -37,8 +37,7 @@ def find_flaws(recording: Recording, start: int = 0, end: int | None = None, *, 
 
     Raises UsageError for a stream, of which nothing would be left to reconstruct, and as `spike_counts`.
     """
-    if recording.planes is None:
-        raise UsageError(f"{recording.name}: a stream can be read once only: find its flaws in a flat field (--flat)")
+    recording.check_whole("find its flaws in a flat field (--flat)")
     return flaws_in(*spike_counts(recording, start, end), spacing=spacing)
 
 

@@ -1,6 +1,7 @@
 """Bits and bytes: packed rows, and where each pixel is in a plane as it is stored."""
 
 import math
+import operator
 import re
 from dataclasses import dataclass
 
@@ -58,6 +59,17 @@ def crop_rows(rows: Bytes, crop: Crop) -> Bytes:
     if left % 8 or width % 8:
         rows = pack(unpack(rows, left % 8 + width)[:, :, left % 8 :])
     return rows
+
+
+def checked_size(size: Size | None) -> Size | None:
+    """A size as two plain integers. Raises UsageError for anything else."""
+    if size is None:
+        return None
+    try:
+        width, height = map(operator.index, size)
+    except (TypeError, ValueError):
+        raise UsageError(f"size {size!r} is not (width, height) in pixels, such as (400, 250)") from None
+    return width, height
 
 
 def parse_size(text: str) -> Size:

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import operator
 import stat
 import sys
 import threading
@@ -24,6 +25,7 @@ from spikerecon.recording.layouts import (
     Bytes,
     Geometry,
     Size,
+    checked_size,
     known_geometries,
     pack,
 )
@@ -74,11 +76,18 @@ class Recording:
         """Packed rows of planes [start, stop): uint8 (planes, height, ceil(width / 8)), upright.
 
         Ends where the recording ends, as slices do: fewer planes, or none, come back from there. On a stream,
-        starts must not go backwards. Raises UsageError for a negative start or a stop before it,
-        RecordingError where the bytes cannot be had and where a stream turns out too short.
+        starts must not go backwards. Raises UsageError for a negative start, a stop before it, or numbers that are not
+        whole, RecordingError for a recording that is closed, where the bytes cannot be had and where a stream turns out
+        too short.
         """
+        try:  # numpy's small integers would overflow where bytes are counted
+            start, stop = operator.index(start), operator.index(stop)
+        except TypeError:
+            raise UsageError(f"{self.name}: planes {start!r} to {stop!r} are not counted in whole numbers") from None
         if not 0 <= start <= stop:
             raise UsageError(f"{self.name}: planes {start} to {stop} are no range; planes count from 0")
+        if self._source.closed:
+            raise RecordingError(f"{self.name}: is closed: read it before that")
         with self._reading:
             open_ended = self.planes is None
             rows = self._source.read(start, stop)
@@ -89,6 +98,13 @@ class Recording:
         for change in self._changes:
             rows = change(rows)
         return np.ascontiguousarray(rows)
+
+    def check_whole(self, otherwise: str) -> None:
+        """Raises UsageError, which says what to do `otherwise`, for what can be read once only, as its end is not
+        known: a stream, or a capture that is followed."""
+        if self.planes is None:
+            what = "a stream" if isinstance(self._source, StreamSource) else "a capture that is still being written"
+            raise UsageError(f"{self.name}: {what} can be read once only: {otherwise}")
 
     def through(self, change: Callable[[Bytes], Bytes], size: Size) -> "Recording":
         """This recording, seen through something that makes other packed rows, of `size` pixels, from what is read.
@@ -102,7 +118,8 @@ class Recording:
         return seen
 
     def close(self) -> None:
-        """Closes the file; standard input and streams of the caller stay open."""
+        """Closes the file; standard input and streams of the caller stay open. Nothing can be read any more."""
+        self._source.closed = True
         self._source.close()
 
     def __enter__(self) -> "Recording":
@@ -114,7 +131,8 @@ class Recording:
     def _check_length(self) -> None:
         if (self.planes or 0) < MIN_PLANES:
             what = f"{self.planes} whole planes of {self.width}x{self.height} {self.layout}"
-            raise RecordingError(f"{self.name}: holds {what}; at least {MIN_PLANES} are needed")
+            hint = "; if it is of another size, give --size" if self.layout == "packed" else ""
+            raise RecordingError(f"{self.name}: holds {what}; at least {MIN_PLANES} are needed{hint}")
         if self.leftover_bytes:
             self.note(f"the last plane is cut off: its {self.leftover_bytes} bytes are left out")
 
@@ -141,38 +159,41 @@ def open_recording(
     `layout` is one of `LAYOUT_NAMES`, `size` is (width, height) in pixels, and `flip` says whether stored
     rows are turned upside down; None is what the layout says: yes for `packed` and `row-headers`, whose
     cameras store the bottom row first, no for `raw1000` and `npz`. Opening a file reads a few dozen planes of it,
-    however long.
+    however long; only `npz` is read whole.
 
-    With `auto`, `.npz` goes by its suffix and `raw1000` by its row trailers. Other files go by their byte count where
-    just one known layout divides it into 60 planes or more. Otherwise the content decides: only at the right geometry
-    do the firing rates of neighbouring rows agree, and bits that follow the pixels of each row look unlike the picture.
+    With `auto`, `.npz` goes by its suffix or first bytes and `raw1000` by its row trailers. Other files go by their
+    byte count where just one known layout divides it into 60 planes or more, unless the content looks like another.
+    Otherwise the content decides: only at the right geometry do the firing rates of neighbouring rows agree, and bits
+    that follow the pixels of each row look unlike the picture.
 
     Bytes that do not divide are a cut-off last plane (a warning) at the size of a camera unless the content
-    looks like another, and at other sizes if the content looks like that size. Else the size is an error.
+    looks like another, and at other sizes if the content looks like that size or the layout is given as well. Else the
+    size is an error.
 
     The blocks of a SpikeLink folder are read as one file; its layout is found as that of a file, or is the one given
     if it is neither `auto` nor `spikelink`. The planes of a missing block are dark, and so are rows of `raw1000` that
     are missing or damaged: what comes after them keeps its place.
 
     `follow` is for a file or folder that is still being written: reads wait for planes until it has not grown for so
-    many seconds. `planes` is None until then. Streams wait anyway.
+    many seconds. `planes` is None until then.
 
-    Streams are `packed` and need `size`; `planes` is None until their end.
+    Streams are `packed` and need `size`; `planes` is None until their end. They wait by themselves.
 
-    Raises UsageError for an unknown layout, a size that fills no whole bytes, a stream without size, and
-    RecordingError for a file that is missing, empty, damaged, too short or of unknown layout. Warns
+    Raises UsageError for an unknown layout, a size that fills no whole bytes, a stream without size or with
+    `follow`, and RecordingError for a file that is missing, empty, damaged, too short or of unknown layout. Warns
     with RecordingWarning of a cut-off last plane, of missing blocks, of missing or damaged rows, of constant planes,
     and of content unlike a picture.
     """
     if layout not in LAYOUT_NAMES:
         raise UsageError(f"unknown layout {layout!r}: take one of {', '.join(LAYOUT_NAMES)}")
+    size = checked_size(size)
     if source == "-":
         if sys.stdin is None:
             raise RecordingError("standard input: is closed: give a file, or a pipe")
         stdin = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)  # a buffer's lock, held in a thread, blocks the exit
-        return _open_stream(stdin, "standard input", layout, size, flip)
+        return _open_stream(stdin, "standard input", layout, size, flip, follow)
     if not isinstance(source, str | Path):
-        return _open_stream(source, str(getattr(source, "name", "stream")), layout, size, flip)
+        return _open_stream(source, str(getattr(source, "name", "stream")), layout, size, flip, follow)
 
     path = Path(source)
     try:
@@ -180,15 +201,15 @@ def open_recording(
     except FileNotFoundError as error:
         raise RecordingError(f"{path}: no such file") from error
     except (OSError, ValueError) as error:
-        raise RecordingError(f"{path}: cannot be opened: {error}") from error
+        raise RecordingError(f"{path}: cannot be opened: {getattr(error, 'strerror', error)}") from error
     if stat.S_ISDIR(found.st_mode):
         if layout == "npz":
             raise UsageError(f"{path}: is a folder, not an .npz file")
     elif layout == "spikelink":
         raise UsageError(f"{path}: is a file; SpikeLink recordings are folders: give the one with 0, 1, 2 and 3 in it")
     elif not stat.S_ISREG(found.st_mode):
-        return _open_stream(path, str(path), layout, size, flip)
-    elif layout == "npz" or (layout == "auto" and path.suffix.lower() == ".npz"):
+        return _open_stream(path, str(path), layout, size, flip, follow)
+    elif layout == "npz" or (layout == "auto" and _is_npz(path)):
         if found.st_size == 0:
             raise RecordingError(f"{path}: is empty")
         if follow is not None:
@@ -208,8 +229,15 @@ def open_recording(
 
 
 def _open_stream(
-    stream: BinaryIO | FileIO | Path, name: str, layout: str, size: Size | None, flip: bool | None
+    stream: BinaryIO | FileIO | Path,
+    name: str,
+    layout: str,
+    size: Size | None,
+    flip: bool | None,
+    follow: float | None,
 ) -> Recording:
+    if follow is not None:
+        raise UsageError(f"{name}: a stream waits by itself: leave out --follow")
     if layout not in ("auto", "packed"):
         raise UsageError(f"{name}: a stream can only be packed planes, not {layout}")
     if size is None:
@@ -221,8 +249,18 @@ def _open_stream(
     return Recording(name, "packed", size, upside_down, "a stream is packed planes of the size given", source)
 
 
+def _is_npz(path: Path) -> bool:
+    """By its suffix, or its first bytes, which are those of a zip archive."""
+    if path.suffix.lower() == ".npz":
+        return True
+    with opened(path) as file:
+        return file.read(4) == b"PK\x03\x04"
+
+
 def _open_npz(path: Path, size: Size | None, flip: bool) -> Recording:
-    if not zipfile.is_zipfile(path):
+    with opened(path) as file:
+        archive_is_sound = zipfile.is_zipfile(file)
+    if not archive_is_sound:
         raise RecordingError(f"{path}: is not a sound .npz file: it is no zip archive")
     try:
         with np.load(path, allow_pickle=False) as archive:
@@ -269,7 +307,12 @@ def _open_store(
         content = Content(store, (store.even_bytes if isinstance(store, FolderStore) else 0) or store.size)
         candidates = _candidates(layout, size)
         geometry, found, doubt = settle(
-            content, store.name, candidates, size_given=size is not None, growing=follow is not None
+            content,
+            store.name,
+            candidates,
+            layout_given=layout != "auto",
+            size_given=size is not None,
+            growing=follow is not None,
         )
         if isinstance(store, FolderStore):
             store.settle(geometry.plane_bytes)
@@ -301,7 +344,7 @@ def _raw_source(store: Store, layout: str, size: Size | None) -> raw1000.RawSour
     if trailers is not None:
         return raw1000.RawSource(store, trailers)
     if layout == "raw1000":
-        raise RecordingError(f"{store.name}: no row trailers of raw1000 are in it; its layout is another")
+        raise RecordingError(f"{store.name}: no two whole planes with the row trailers of raw1000 are at its start")
     return None
 
 
@@ -339,7 +382,8 @@ def from_rows(rows: Bytes, width: int, name: str = "planes in memory") -> Record
 
     Raises RecordingError where there are fewer than 60 planes, UsageError for rows of another type or width.
     """
-    if rows.dtype != np.uint8 or rows.ndim != 3 or width < 1 or rows.shape[2] != math.ceil(width / 8):
+    packed = rows.dtype == np.uint8 and rows.ndim == 3 and rows.shape[1] > 0 and width > 0
+    if not packed or rows.shape[2] != math.ceil(width / 8):
         raise UsageError(f"{name}: {rows.dtype} {rows.shape} are no packed rows of {width} pixels: `pack` makes them")
     source = ArraySource(np.ascontiguousarray(rows))
     return Recording(name, "memory", (width, rows.shape[1]), False, "given in memory", source)

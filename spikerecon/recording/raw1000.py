@@ -24,6 +24,7 @@ FIRST, LAST = 500 | 0 << 10, 500 | 3 << 10  # trailers of a plane's first and la
 HEAD_PLANES = 16  # looked at to recognize the layout
 CHAIN = 4  # half-rows with the right trailers one behind the other are no chance
 REPORTED_PLANES = 20  # damaged planes that are reported one by one
+PROBES = 2000  # places at which a recording is looked at for gaps, one a plane at most
 
 Trailers = NDArray[np.uint16]
 
@@ -114,9 +115,10 @@ class _Place:
 class RawSource(StoredSource):
     """Planes of a raw capture, numbered by their starts.
 
-    Gaps are found when it is opened, by bisection: where two distant half-rows are in step nothing is missing in
-    between (but for whole planes, which leave no trace), and else it is in one of the two parts. So a long file costs
-    no more than a short one. Trailers are checked again in all that is read; rows that are missing or damaged are dark.
+    Gaps are found when it is opened: where two neighbouring probes are in step nothing is missing in between (but for
+    whole planes, which leave no trace), and else bisection finds it. There are so many probes that gaps which add up to
+    whole planes are seen, too, unless they lie close to each other; a long file has no more of them than a short one.
+    Trailers are checked again in all that is read; rows that are missing or damaged are dark.
     """
 
     def __init__(self, store: Store, trailers: Trailers) -> None:
@@ -171,19 +173,30 @@ class RawSource(StoredSource):
     def _count(self) -> None:
         """Finds the gaps in what has not been looked at yet, and counts the planes."""
         size = self.store.size
-        last, back = None, PLANE_BYTES
-        while last is None and size - back > self._last.offset:
-            last, back = self._locate(size - back, size), 2 * back
-        if last is not None:
-            for before, after in self._gaps(self._last, last):
+        for probe in self._probes(self._last.offset, size):
+            for before, after in self._gaps(self._last, probe):
                 run = self._runs[-1]
                 self._runs[-1] = _Run(run.begin, after.offset, run.lost)
                 lost = run.lost + _lost(before, after)
                 self._runs.append(_Run(self._resumes(before, after, run.lost, lost), size, lost))
-            self._last = last
+            self._last = probe
         run = self._runs[-1]
         self._runs[-1] = _Run(run.begin, size, run.lost)
         self.planes, self.leftover_bytes = divmod(max(self._virtual(size, run.lost), 0), PLANE_BYTES)
+
+    def _probes(self, start: int, stop: int) -> Iterator[_Place]:
+        """Half-rows behind byte `start`, in order: at even distances, and as near to byte `stop` as there are any."""
+        found = start
+        for wanted in range(start + PLANE_BYTES, stop, max(PLANE_BYTES, (stop - start) // PROBES)):
+            if wanted > found and (place := self._locate(wanted, stop)) is not None:
+                yield place
+                found = place.offset
+        back = PLANE_BYTES
+        while stop - back > found:
+            if (place := self._locate(stop - back, stop)) is not None:
+                yield place
+                return
+            back *= 2
 
     def _gaps(self, before: _Place, after: _Place) -> Iterator[tuple[_Place, _Place]]:
         """Pairs of half-rows with a gap between them, as close to it as can be told."""

@@ -18,11 +18,13 @@ AT_ONCE = 256  # planes, of a stream: a far start or stop needs no memory
 class Source:
     """Planes as packed rows (planes, height, bytes), in the order of rows that the layout has.
 
-    `planes` is None until the end is known. `notes` are what was noticed on the way and not told yet.
+    `planes` is None until the end is known. `notes` are what was noticed on the way and not told yet. `closed` says
+    that nothing is to be read any more.
     """
 
     planes: int | None = None
     leftover_bytes = 0
+    closed = False
 
     def __init__(self) -> None:
         self.notes: list[str] = []

@@ -53,15 +53,23 @@ class FileStore:
         self.notes: list[str] = []
         self._path, self._process = path, os.getpid()
         self._file = opened(path)
+        self.size = self.written = 0
         self.refresh()
 
     def refresh(self) -> None:
-        self.size = self.written = os.fstat(self._file.fileno()).st_size
+        now = os.fstat(self._file.fileno())
+        if now.st_size < self.size:
+            raise _shorter(self.name)
+        self.size = self.written = now.st_size
+        try:
+            replaced = not os.path.samestat(now, os.stat(self._path))
+        except OSError:
+            replaced = True
+        if replaced and not self.notes:
+            self.notes.append("was replaced or removed while it was read: this is of what was there before")
 
     def read(self, start: int, stop: int) -> Bytes:
         found = np.empty(stop - start, np.uint8)
-        if self._file.closed:
-            raise RecordingError(f"{self.name}: is closed: read it before that")
         if self._process != os.getpid():  # a process that was forked shares its parent's place in the file
             self._file, self._process = opened(self._path), os.getpid()
         try:
@@ -70,7 +78,7 @@ class FileStore:
         except OSError as error:
             raise RecordingError(f"{self.name}: cannot be read: {error.strerror}") from error
         if read < found.size:
-            raise RecordingError(f"{self.name}: became shorter while it was read; copy it first")
+            raise _shorter(self.name)
         return found
 
     def close(self) -> None:
@@ -95,7 +103,7 @@ class FolderStore:
         self._path = path
         self._unit = 1
         self._open: tuple[Path, FileStore] | None = None
-        self._closed = False
+        self.written = 0
         self.refresh()
 
     def refresh(self) -> None:
@@ -113,7 +121,9 @@ class FolderStore:
             raise RecordingError(f"{error.filename}: cannot be read: {error.strerror}") from error
         counts = Counter(sizes.values())
         usual = max(counts, key=lambda size: (counts[size], size))
-        self.written = sum(sizes.values())
+        if (written := sum(sizes.values())) < self.written:
+            raise _shorter(self.name)
+        self.written = written
         if missing and not self.growing:
             names = ", ".join(spans(n for n in range(numbers[0], numbers[-1]) if n not in found))
             self.notes.append(f"missing block {names}: its planes are left dark, {usual} bytes a block")
@@ -143,8 +153,6 @@ class FolderStore:
         self.refresh()
 
     def read(self, start: int, stop: int) -> Bytes:
-        if self._closed:
-            raise RecordingError(f"{self.name}: is closed: read it before that")
         parts = []
         while start < stop:
             index = bisect_right(self._starts, start) - 1
@@ -171,7 +179,10 @@ class FolderStore:
 
     def close(self) -> None:
         self._close_block()
-        self._closed = True
+
+
+def _shorter(name: str) -> RecordingError:
+    return RecordingError(f"{name}: became shorter while it was read; copy it first")
 
 
 def _sure(found: dict[int, Path]) -> int:
@@ -187,13 +198,17 @@ def _sure(found: dict[int, Path]) -> int:
 def _numbered(path: Path) -> dict[int, Path]:
     """The blocks of a folder by their number."""
     found: dict[int, Path] = {}
-    for folder in (path / str(channel) for channel in range(4)):
-        for file in folder.iterdir() if folder.is_dir() else ():
-            if not re.fullmatch(r"\d+\.dat", file.name, re.ASCII):
-                continue
-            other = found.setdefault(int(file.stem), file)
-            if other != file:
-                raise RecordingError(f"{file}: has the same number as {other}; one of them is of another recording")
+    try:
+        folders = [path / str(channel) for channel in range(4)]
+        files = [file for folder in folders if folder.is_dir() for file in folder.iterdir()]
+    except OSError as error:
+        raise RecordingError(f"{error.filename}: cannot be read: {error.strerror}") from error
+    for file in files:
+        if not re.fullmatch(r"\d+\.dat", file.name, re.ASCII):
+            continue
+        other = found.setdefault(int(file.stem), file)
+        if other != file:
+            raise RecordingError(f"{file}: has the same number as {other}; one of them is of another recording")
     return found
 
 

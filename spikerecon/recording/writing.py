@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from spikerecon.errors import OutputError, UsageError
 from spikerecon.files import appearing, check_free
 from spikerecon.recording import raw1000
-from spikerecon.recording.layouts import LAYOUTS, Bytes, Geometry, unpack
+from spikerecon.recording.layouts import LAYOUTS, Bytes, Geometry, Size, unpack
 
 BLOCK_PLANES = 1000
 """Planes in a file of a SpikeLink folder."""
@@ -43,15 +44,15 @@ def write_recording(
     check_free(path, overwrite)
     planes = 0
 
-    def counted() -> Iterator[tuple[Geometry, Bytes]]:
+    def counted() -> Iterator[tuple[Size, Bytes]]:
         nonlocal planes
-        geometry: Geometry | None = None
         for chunk in chunks:
             count, height, row_bytes = chunk.shape
-            geometry = geometry or _geometry(layout, width, height)
-            if (row_bytes, height) != (math.ceil(width / 8), geometry.height):
-                raise UsageError(f"{path}: {height} rows of {row_bytes} bytes are no plane of {geometry}")
-            yield geometry, chunk
+            if not planes:
+                size = _written(layout, (width, height))
+            if (row_bytes, height) != (math.ceil(width / 8), size[1]):
+                raise UsageError(f"{path}: {height} rows of {row_bytes} bytes are no plane of {width}x{size[1]}")
+            yield size, chunk
             planes += count
 
     with appearing(path, overwrite) as unfinished:
@@ -61,21 +62,22 @@ def write_recording(
     return planes
 
 
-def _geometry(layout: str, width: int, height: int) -> Geometry:
-    sizes = {"raw1000": (raw1000.SIZE,), "row-headers": LAYOUTS["row-headers"].sizes}.get(layout)
-    if sizes and (width, height) not in sizes:
+def _written(layout: str, size: Size) -> Size:
+    """The size, where the layout knows it."""
+    sizes = {"raw1000": (raw1000.SIZE,), "row-headers": LAYOUTS["row-headers"].sizes}.get(layout, (size,))
+    if size not in sizes:
         known = " or ".join(f"{across}x{down}" for across, down in sizes)
-        raise UsageError(f"{layout} is a layout of {known}, not of {width}x{height}")
-    return Geometry(LAYOUTS.get(layout, LAYOUTS["packed"]), width, height)
+        raise UsageError(f"{layout} is a layout of {known}, not of {size[0]}x{size[1]}")
+    return size
 
 
-Chunks = Iterator[tuple[Geometry, Bytes]]
+Chunks = Iterator[tuple[Size, Bytes]]
 
 
-def _write_plain(path: Path, chunks: Chunks) -> None:
+def _write_plain(path: Path, chunks: Chunks, layout: str) -> None:
     with open(path, "wb") as file:
-        for geometry, rows in chunks:
-            file.write(geometry.raw(rows[:, ::-1]).tobytes())
+        for size, rows in chunks:
+            file.write(Geometry(LAYOUTS[layout], *size).raw(rows[:, ::-1]).tobytes())
 
 
 def _write_raw(path: Path, chunks: Chunks) -> None:
@@ -85,7 +87,7 @@ def _write_raw(path: Path, chunks: Chunks) -> None:
 
 
 def _write_npz(path: Path, chunks: Chunks) -> None:
-    parts = [unpack(rows, geometry.width) for geometry, rows in chunks]
+    parts = [unpack(rows, width) for (width, _), rows in chunks]
     if parts:
         with open(path, "wb") as file:
             np.savez_compressed(file, spk=np.concatenate(parts))
@@ -94,7 +96,8 @@ def _write_npz(path: Path, chunks: Chunks) -> None:
 def _write_blocks(path: Path, chunks: Chunks) -> None:
     path.mkdir()
     written = 0
-    for geometry, rows in chunks:
+    for size, rows in chunks:
+        geometry = Geometry(LAYOUTS["packed"], *size)
         while len(rows):
             block, there = divmod(written, BLOCK_PLANES)
             part, rows = rows[: BLOCK_PLANES - there], rows[BLOCK_PLANES - there :]
@@ -106,8 +109,8 @@ def _write_blocks(path: Path, chunks: Chunks) -> None:
 
 
 _WRITERS: dict[str, Callable[[Path, Chunks], None]] = {
-    "packed": _write_plain,
-    "row-headers": _write_plain,
+    "packed": partial(_write_plain, layout="packed"),
+    "row-headers": partial(_write_plain, layout="row-headers"),
     "raw1000": _write_raw,
     "npz": _write_npz,
     "spikelink": _write_blocks,

@@ -47,6 +47,12 @@ class TrainSettings:
     save_every: int = 500
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        """Raises UsageError for what has to be above 0."""
+        counts = (self.steps, self.batch, self.patch, self.pool, self.save_every)
+        if min(counts) < 1 or not (self.rate > 0 and self.clip > 0):
+            raise UsageError("steps, batch, patch, pool, save_every, learning rate and clip must be above 0")
+
 
 @dataclass(frozen=True)
 class TrainProgress:
@@ -69,7 +75,8 @@ class Trainer:
     None to go without. device: where everything runs. In a process group (torchrun) every process makes its own
     batches, and the first one saves and measures.
 
-    Raises UsageError for sizes that do not fit, or a run in the folder that is damaged or of another network.
+    Raises UsageError for sizes that do not fit, or a run in the folder that is damaged or of another network,
+    OutputError where the folder holds weights without a run.
     """
 
     def __init__(
@@ -95,6 +102,8 @@ class Trainer:
         self.step = self.patches = 0
         self.seconds = 0.0  # of training, until `since`
         self.since = time.monotonic()
+        if config and start and config != start.config:
+            raise UsageError("the network's sizes are those of the weights to start from: give one of the two")
         config = config or (start.config if start else StirConfig())
         if config.window_planes != PLANES:
             raise UsageError("training makes 60-plane windows: block_planes must be 20")

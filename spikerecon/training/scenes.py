@@ -34,7 +34,7 @@ def find_pictures(folders: Iterable[str | os.PathLike[str]]) -> list[Path]:
     for folder in map(Path, folders):
         if not folder.is_dir():
             raise UsageError(f"no such folder of pictures: {folder}")
-        inside = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES)
+        inside = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file())
         if not inside:
             raise UsageError(f"no pictures in {folder}: looked for {', '.join(PICTURE_SUFFIXES)}")
         found += inside

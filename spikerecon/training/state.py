@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import shutil
 from pathlib import Path
@@ -40,8 +41,8 @@ def save_state(folder: Path, state: dict[str, Tensor], record: dict[str, Any]) -
             (target / f"{number:02d}.safetensors").write_bytes(serialized(part))
     with appearing(folder / RECORD) as unfinished:
         unfinished.write_text(json.dumps({**record, "state": name, "parts": len(parts)}))
-    for older in folder.glob("state-*"):
-        if older.name != name:
+    for older in folder.iterdir():
+        if re.fullmatch(r"state-\d+-[0-9a-f]{8}", older.name) and older.name != name:  # others are not ours
             shutil.rmtree(older, ignore_errors=True)
 
 
