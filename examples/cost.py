@@ -21,7 +21,7 @@ PLANES = 20_000  # of the long recording for the averages
 def measure(engine: spikerecon.Reconstructor, step: int = 20, width: int = 400, height: int = 250) -> float:
     """Milliseconds a frame."""
     frames = FRAMES if width <= 640 else 3
-    planes = engine.window + step * (frames + benchmark.WARM_UP_FRAMES - 1)
+    planes = sum(engine.kept) + step * (frames + benchmark.WARM_UP_FRAMES - 1)
     recording = film("fan", planes=planes, width=width, height=height)
     run = benchmark.run(engine, recording, frames=frames, step=step, planes_per_second=40_000)
     print(

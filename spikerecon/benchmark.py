@@ -41,9 +41,12 @@ class Reference:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Measured figures. stages: share of the time, by name. gflop_per_frame: 2 per multiply-add, one window alone."""
+    """Measured figures. weights: where they come from, or what the method does without. bin: planes merged into one.
+    stages: share of the time, by name. gflop_per_frame: 2 per multiply-add, one window alone."""
 
     method: str
+    weights: str
+    bin: int
     device: str
     processor: str
     precision: str
@@ -107,6 +110,8 @@ def run(
     network = engine.method.network
     measured = Benchmark(
         method=engine.method.name,
+        weights=engine.method.about,
+        bin=engine.merge,
         device=str(engine.device),
         processor=_processor(engine),
         precision=engine.precision,

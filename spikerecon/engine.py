@@ -91,7 +91,10 @@ class Reconstructor:
         if bayer is not None:
             check_demosaic(bayer)
         self.bayer = bayer
-        self.method = make_method(method, weights=weights, window=window) if isinstance(method, str) else method
+        if isinstance(method, str):
+            self.method = make_method(method, weights=weights, window=window)
+        else:
+            self.method = copy(method)  # several engines may share it, each with its `tile`
         self.device = pick_device(device)
         self.precision = pick_precision(precision, self.device)
         if self.method.network is None:
@@ -178,13 +181,24 @@ class Reconstructor:
         """Centres with the packed rows of their windows, merged."""
         room = self._room(recording, centers)
         for center in centers:
-            with self.stage("read"):
-                rows = recording.read(center - self.before, center + room)
-            if len(rows) < self.before + room:  # a stream has ended
-                if isinstance(centers, range):
-                    return
-                windows.check_center(center, recording.planes, self.before, self.after)
+            if (rows := self._planes(recording, center - self.before, center + room, center, centers)) is None:
+                return
             yield center, merge_planes(rows[: self.before + self.after], self.merge)
+
+    def _planes(
+        self, recording: Recording, first: int, until: int, center: int, centers: Iterable[int]
+    ) -> NDArray[np.uint8] | None:
+        """Packed rows of planes [first, until), for the picture at `center`.
+
+        None where a stream has ended before, and with it a range of centres; any other is refused.
+        """
+        with self.stage("read"):
+            rows = recording.read(first, until)
+        if len(rows) == until - first:
+            return rows
+        if not isinstance(centers, range):
+            windows.check_center(center, recording.planes, self.before, self.after)
+        return None
 
     def _room(self, recording: Recording, centers: Iterable[int]) -> int:
         """Planes that there must be from a centre on."""
@@ -228,12 +242,8 @@ class Reconstructor:
             for first in range(fed, stop, FED_PLANES * self.merge) or (stop,):
                 last = min(first + FED_PLANES * self.merge, stop)
                 until = last if last < stop else center + room
-                with self.stage("read"):
-                    rows = recording.read(first, until)
-                if len(rows) < until - first:  # a stream has ended
-                    if isinstance(centers, range):
-                        return
-                    windows.check_center(center, recording.planes, self.before, self.after)
+                if (rows := self._planes(recording, first, until, center, centers)) is None:
+                    return
                 yield merge_planes(rows[: last - first], self.merge), afresh, center if last == stop else None
                 afresh = False
             fed = stop

@@ -73,11 +73,13 @@ class Evaluation:
     def mean(self) -> dict[str, float]:
         return {name: float(np.mean([s.figures[name] for s in self.scores])) for name in self.scores[0].figures}
 
-    def to_dict(self, method: str, weights: str) -> dict[str, Any]:
-        """As it goes into a JSON file."""
+    def to_dict(self, engine: Reconstructor) -> dict[str, Any]:
+        """As it goes into a JSON file. engine: what it is of."""
         return {
-            "method": method,
-            "weights": weights,
+            "method": engine.method.name,
+            "weights": engine.method.about,
+            "bin": engine.merge,
+            "precision": engine.precision,
             "results": [{"name": s.name, "center": s.center, **s.figures} for s in self.scores],
             "mean": self.mean,
         }

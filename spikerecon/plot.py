@@ -7,17 +7,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from spikerecon.errors import OutputError
+from spikerecon.errors import OutputError, UsageError
 from spikerecon.files import appearing, check_file
 from spikerecon.recording import Recording, rate_over_time
 
 
 def check_plot(target: str | Path, *, overwrite: bool = False, sources: Iterable[Path] = ()) -> None:
-    """Raises OutputError if a picture of that name cannot be drawn: no matplotlib, a file that is there or is read."""
+    """Raises OutputError if a picture of that name cannot be drawn: no matplotlib, a file that is there or is read;
+    UsageError if it is not .png."""
     target = Path(target)
     _check_matplotlib()
     if target.suffix.lower() != ".png":
-        raise OutputError(f"{target}: a plot is a .png file")
+        raise UsageError(f"{target}: a plot is a .png file")
     check_file(target, overwrite, sources=sources)
 
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, Phase, settings
 
 from spikerecon.cli import main
-from spikerecon.recording import write_packed
+from spikerecon.recording import write_recording
 from spikerecon.simulate import make_scene, simulate
 
 # A run in the background of a script ignores Ctrl-C, and the programs that tests interrupt would inherit that.
@@ -39,7 +39,7 @@ def examples(most: int) -> settings:
 
 
 def write_scene(path: Path, name: str, width: int, height: int, planes: int) -> Path:
-    write_packed(path, simulate(make_scene(name, width, height), planes=planes), width)
+    write_recording(path, simulate(make_scene(name, width, height), planes=planes), width)
     return path
 
 

@@ -40,6 +40,7 @@ def test_classical_methods_are_measured_too(fan):
     measured = benchmark.run(Reconstructor("tfp", device="cpu"), fan, frames=2, step=10, planes_per_second=40000)
     assert measured.parameters == 0
     assert measured.gflop_per_frame == 0
+    assert (measured.weights, measured.bin) == ("mean of 20 planes", 1)
     assert not measured.compare
 
 

@@ -130,7 +130,8 @@ def test_methods_on_one_sheet(spikerecon: Command, small_file: Path, words: tupl
         names = names[:3]
     said = spikerecon("frames", small_file, *words, "--compare", ",".join(names), "-o", "sheet.png").stderr
     assert said.splitlines()[-1] == "sheet.png"
-    assert [line.split(":")[0] for line in said.splitlines()[:-1]] == list(names)
+    assert said.splitlines()[0] == f"{small_file}: 64x48, 100 planes (packed)"
+    assert [line.split(":")[0] for line in said.splitlines()[1:-1]] == list(names)
     assert said.count("gain 1.5\n") == 1
     sheet = grey("sheet.png")
     assert sheet.shape == (HEADING + 48, len(names) * 64)
@@ -305,8 +306,9 @@ def test_truth_is_what_evaluate_needs(spikerecon: Command):
 
     result = spikerecon("evaluate", "sub/truth/sequences.json", "--method", "tfp", "--json", "scores.json")
     scores = strict_json(Path("scores.json").read_text())
-    assert set(scores) == {"method", "weights", "results", "mean"}
+    assert set(scores) == {"method", "weights", "bin", "precision", "results", "mean"}
     assert (scores["method"], scores["weights"]) == ("tfp", "mean of 20 planes")
+    assert (scores["bin"], scores["precision"]) == (1, "float32")
     assert [(r["name"], r["center"]) for r in scores["results"]] == [("pan", 30), ("pan", 50), ("pan", 70)]
     for key in ("psnr", "ssim"):
         assert scores["mean"][key] == pytest.approx(np.mean([r[key] for r in scores["results"]]))

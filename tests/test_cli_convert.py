@@ -15,7 +15,7 @@ from PIL import Image
 from spikerecon.comparison import HEADING
 from spikerecon.engine import Reconstructor
 from spikerecon.methods import Stir
-from spikerecon.recording import open_recording, pack, write_packed
+from spikerecon.recording import open_recording, pack, write_recording
 from spikerecon.video import read_video, to_uint
 
 
@@ -329,7 +329,7 @@ def test_pictures_go_on_where_they_were_interrupted(spikerecon: Command, small_f
     (Path("part") / list(whole)[-1]).unlink()
     flat = np.tile((np.arange(200) % 5 == 0)[:, None, None], (1, 48, 64))
     flat[:, 20, 30] = False  # a pixel that is to be mended, and was not
-    write_packed("flat.dat", [pack(flat)], 64)
+    write_recording("flat.dat", [pack(flat)], 64)
     others = (("--gain", 1.52), ("--bit-depth", 16), ("--crop", "0,0,32,32"), ("--method", "tfi"), ("--start", 9))
     for more in (*others, ("--flat", "flat.dat")):
         result = spikerecon("convert", small_file, "-o", "part", *words, *more, "--resume", status=1)

@@ -124,6 +124,8 @@ WRONG = [
     ("fewer than one window of 500", 2, f"{CONVERT} --window 500"),
     ("the window of stir is set by its weights", 2, f"{STIR} --window 40"),
     ("gain 'bright' is neither auto nor a number", 2, f"{CONVERT} --gain bright"),
+    ("--weights are those of stir", 2, f"{CONVERT} --weights stir-lite"),
+    ("--weights are those of stir", 2, "bench --method tfi --weights stir"),
     ("gain and gamma must be above 0, and no more than 1e+09", 2, f"{CONVERT} --gain 1e10"),
     ("gain and gamma must be above 0", 2, f"{CONVERT} --gain 0"),
     ("gain and gamma must be above 0", 2, f"{CONVERT} --gain -1"),

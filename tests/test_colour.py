@@ -20,7 +20,7 @@ from spikerecon.comparison import HEADING
 from spikerecon.engine import Reconstructor, join_colours, split_colours
 from spikerecon.errors import OutputError, UsageError
 from spikerecon.metrics import psnr
-from spikerecon.recording import auto_gain, from_rows, open_recording, pack, unpack, write_packed, write_recording
+from spikerecon.recording import auto_gain, from_rows, open_recording, pack, unpack, write_recording
 from spikerecon.simulate import simulate
 from spikerecon.video import read_video
 
@@ -138,7 +138,7 @@ def test_flat_colours_through_a_file(tmp_path: Path, pattern: str, size: tuple[i
     width, height = size
     for name, colour in COLOURS.items():
         scene = Painted(np.broadcast_to(colour, (height, width, 3)))
-        write_packed(tmp_path / name, simulate(scene, planes=60, full_scale_rate=1, bayer=pattern), width)
+        write_recording(tmp_path / name, simulate(scene, planes=60, full_scale_rate=1, bayer=pattern), width)
         with open_recording(tmp_path / name, size=size) as recording:
             (frame,) = tfp.frames(recording)
         assert frame.rate.shape == (height, width, 3)
@@ -216,7 +216,7 @@ def test_slow_motion(method: str, least: float):
 @pytest.fixture
 def three_colours(tmp_path: Path) -> Path:
     scene = Painted(half_and_half(48, 64))
-    write_packed(tmp_path / "colours.dat", simulate(scene, planes=100, bayer="bggr"), 64)
+    write_recording(tmp_path / "colours.dat", simulate(scene, planes=100, bayer="bggr"), 64)
     return tmp_path / "colours.dat"
 
 
@@ -266,7 +266,7 @@ def test_a_flawed_pixel_takes_the_spikes_of_its_own_colour(spikerecon: Command, 
     with open_recording(three_colours, size=(64, 48)) as recording:
         planes = unpack(recording.read(0, recording.planes), 64)
     planes[:, 40, 40] = 0  # blue in the blue: the pixels beside it, of other colours, are dark
-    write_packed(tmp_path / "flawed.dat", [pack(planes)], 64)
+    write_recording(tmp_path / "flawed.dat", [pack(planes)], 64)
     words = (*SMALL, "--method", "tfp", "--window", 60, "--bayer", "bggr", "--center", 50, "--gain", 1)
     said = spikerecon("frames", "flawed.dat", *words, "-o", "mended.png").stderr
     assert "mended 0 stuck and 1 dead pixels" in said
@@ -298,7 +298,7 @@ def test_pictures_in_colour_from_standard_input(spikerecon: Command, three_colou
 
 def test_one_gain_for_all_colours(spikerecon: Command, tmp_path: Path):
     scene = Painted(np.broadcast_to((0.8, 0.4, 0.2), (48, 64, 3)))
-    write_packed(tmp_path / "flat.dat", simulate(scene, planes=60, bayer="rggb"), 64)
+    write_recording(tmp_path / "flat.dat", simulate(scene, planes=60, bayer="rggb"), 64)
     words = (*SMALL, "--method", "tfp", "--window", 60, "--bayer", "rggb", "--center", 30, "--json")
     (told,) = json.loads(spikerecon("frames", "flat.dat", *words).stdout)
     with open_recording("flat.dat", size=(64, 48)) as recording:

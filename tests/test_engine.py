@@ -24,7 +24,7 @@ from spikerecon.errors import DeviceError, UsageError
 from spikerecon.methods import Stir, Tfi, Tfp, Tfstp, make_method, window_around
 from spikerecon.metrics import psnr
 from spikerecon.network import STIR, StirConfig
-from spikerecon.recording import open_recording, pack, unpack, write_packed
+from spikerecon.recording import open_recording, pack, unpack, write_recording
 from spikerecon.simulate import film, make_scene, simulate, truth
 
 GOLDEN = Path(__file__).with_name("golden.npz")
@@ -216,7 +216,7 @@ def test_too_little_memory_for_one_picture_draws_it_in_strips(monkeypatch):
     monkeypatch.undo()
     assert largest_difference(untouched, tall, [frame]) < TOLERANCE
     given = Reconstructor(stir, device="cpu", precision="float32", tile=96)
-    assert stir.rows == 96
+    assert given.method.rows == 96
     assert largest_difference(untouched, tall, list(given.frames(tall))) < TOLERANCE
     monkeypatch.setattr(stir.network, "decode", greedy)
     given = Reconstructor(stir, device="cpu", precision="float32", tile=96)
@@ -290,7 +290,7 @@ def test_reduced_precision_stays_close(stir, fan):
 
 def test_a_stream_gives_the_frames_of_the_file(stir, tmp_path):
     scene = make_scene("fan", 64, 48)
-    write_packed(tmp_path / "fan.dat", simulate(scene, planes=110), 64)
+    write_recording(tmp_path / "fan.dat", simulate(scene, planes=110), 64)
     engine = Reconstructor(stir, device="cpu", precision="float32", batch_size=2)
     with open_recording(tmp_path / "fan.dat", size=(64, 48)) as file:
         expected = list(engine.frames(file))
@@ -310,7 +310,7 @@ def test_centres_that_are_not_there_are_refused(fan, tmp_path):
     for centers in ([5], [30, 151], range(30, 1000, 20)):
         with pytest.raises(UsageError, match="out of range: this recording of 160 planes takes centers 10 to 150"):
             list(engine.frames(fan, centers))
-    write_packed(tmp_path / "fan.dat", [fan.read(0, 160)], 96)
+    write_recording(tmp_path / "fan.dat", [fan.read(0, 160)], 96)
     stream = open_recording(io.BytesIO((tmp_path / "fan.dat").read_bytes()), size=(96, 70))
     frames = engine.frames(stream, [30, 400])
     assert next(frames).center == 30
@@ -337,7 +337,7 @@ def test_merged_planes_are_a_slower_camera_s(stir, step):
 @pytest.mark.parametrize("merge", [1, 2, 3])
 def test_odd_windows_of_merged_planes_stay_inside(tmp_path, merge):
     planes = 63 * merge + 4
-    write_packed(tmp_path / "fan.dat", simulate(make_scene("fan", 24, 16), planes=planes), 24)
+    write_recording(tmp_path / "fan.dat", simulate(make_scene("fan", 24, 16), planes=planes), 24)
     engine = Reconstructor("tfp", window=61, device="cpu", merge=merge)
     with open_recording(tmp_path / "fan.dat", size=(24, 16)) as file:
         found = {frame.center: frame.rate for frame in engine.frames(file, engine.centers(file, step=1))}
@@ -376,6 +376,26 @@ def test_methods_know_their_windows():
     assert window_around(Stir(STIR(StirConfig(block_planes=21)))) == (30, 31)
     assert window_around(Tfp(5)) == (2, 3)
     assert window_around(Tfstp()) == (30, 0)
+
+
+def test_engines_that_share_a_method_keep_their_own_tile():
+    method = Stir(STIR(StirConfig(width=0.5)))
+    engines = [Reconstructor(method, tile=tile, device="cpu") for tile in (32, "auto")]
+    assert [engine.method.rows for engine in engines] == [32, None]
+
+
+def test_numbers_of_planes_are_whole(small_file):
+    engine = Reconstructor("tfp", device="cpu")
+    with open_recording(small_file, size=(64, 48)) as recording:
+        for wrong in ({"step": 1.5}, {"start": 2.5}, {"end": 80.5}):
+            with pytest.raises(UsageError, match="are to be whole numbers of planes"):
+                engine.centers(recording, **wrong)
+        for centers in ([30.5], 30):
+            with pytest.raises(UsageError, match="are no whole numbers one after the other"):
+                list(engine.frames(recording, centers))
+        found = engine.frames(recording, np.array([30, 50], np.uint8))
+        for frame, center in zip(found, (30, 50), strict=True):
+            assert (frame.rate == next(engine.frames(recording, [center])).rate).all()
 
 
 @pytest.mark.parametrize(
@@ -464,7 +484,7 @@ def test_what_came_before_the_warm_up_does_not_show():
 
 
 def test_tfstp_of_a_stream_is_that_of_the_file(tmp_path):
-    write_packed(tmp_path / "fan.dat", simulate(make_scene("fan", 64, 48), planes=115), 64)
+    write_recording(tmp_path / "fan.dat", simulate(make_scene("fan", 64, 48), planes=115), 64)
     data = (tmp_path / "fan.dat").read_bytes()
 
     def stream() -> recordings.Recording:

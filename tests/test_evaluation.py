@@ -14,7 +14,7 @@ from spikerecon.comparison import HEADING
 from spikerecon.engine import Reconstructor
 from spikerecon.errors import RecordingError, UsageError
 from spikerecon.evaluation import evaluate, load_sequences, read_truth, sheet
-from spikerecon.recording import write_packed
+from spikerecon.recording import write_recording
 from spikerecon.simulate import make_scene, sequence_entry, simulate, truth
 from spikerecon.video import to_uint, write_png
 
@@ -27,7 +27,7 @@ def still(tmp_path) -> Path:
     scene = make_scene("pan", 64, 48)
     picture = truth(scene, 0)
     scene.light = lambda t: picture
-    write_packed(tmp_path / "still.dat", simulate(scene, planes=120, full_scale_rate=0.5), 64)
+    write_recording(tmp_path / "still.dat", simulate(scene, planes=120, full_scale_rate=0.5), 64)
     entry = sequence_entry(tmp_path / "still.dat", scene, [30, 60], planes=120, full_scale_rate=0.5)
     for name, depth in zip(entry["truth"], (8, 16), strict=True):
         write_png(tmp_path / name, to_uint(picture, bit_depth=depth))
@@ -36,12 +36,14 @@ def still(tmp_path) -> Path:
 
 
 def test_a_still_scene_is_told_nearly_exactly(still):
-    results = evaluate(Reconstructor("tfp", window=60, device="cpu"), load_sequences(still))
+    engine = Reconstructor("tfp", window=60, device="cpu")
+    results = evaluate(engine, load_sequences(still))
     assert [(score.name, score.center) for score in results.scores] == [("still", 30), ("still", 60)]
     assert results.mean["psnr"] > 35
     assert results.mean["ssim"] > 0.9
-    report = results.to_dict("tfp", "mean of 60 planes")
-    assert set(report) == {"method", "weights", "results", "mean"}
+    report = results.to_dict(engine)
+    assert set(report) == {"method", "weights", "bin", "precision", "results", "mean"}
+    assert (report["method"], report["weights"], report["bin"]) == ("tfp", "mean of 60 planes", 1)
     assert report["mean"]["psnr"] == pytest.approx(np.mean([r["psnr"] for r in report["results"]]))
 
 

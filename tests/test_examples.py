@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from spikerecon.comparison import HEADING
+from spikerecon.engine import Reconstructor
 from spikerecon.recording import open_recording
 from spikerecon.video import read_video
 
@@ -37,6 +38,13 @@ def test_the_pictures_of_the_readme(tmp_path, source, panels):
     with Image.open(target) as picture:
         width = 240 if source == "fan" else 400
         assert picture.size == (panels * width, 250 + HEADING)
+
+
+def test_what_a_picture_costs_is_measured(capsys):
+    pytest.importorskip("matplotlib")
+    measure = runpy.run_path(str(EXAMPLES / "cost.py"))["measure"]
+    assert measure(Reconstructor("tfp"), width=64, height=48) > 0
+    assert capsys.readouterr().out.startswith("| tfp | float32 | 64x48 | 20 |")
 
 
 def test_the_readme_s_program(tmp_path, monkeypatch, capsys):

@@ -27,7 +27,6 @@ from spikerecon.recording import (
     rate_summary,
     spike_counts,
     unpack,
-    write_packed,
     write_recording,
 )
 
@@ -530,17 +529,17 @@ def test_rates(tmp_path):
     assert (rate_map(stream) == rates).all()
 
 
-def test_write_packed(tmp_path):
+def test_write_recording(tmp_path):
     planes = scene(20, 14, 70)  # rows of 2.5 bytes
-    assert write_packed(tmp_path / "r.dat", iter([pack(planes[:33]), pack(planes[33:])]), 20) == 70
+    assert write_recording(tmp_path / "r.dat", iter([pack(planes[:33]), pack(planes[33:])]), 20) == 70
     assert (tmp_path / "r.dat").read_bytes() == packed(planes)
     with open_recording(tmp_path / "r.dat", size=(20, 14)) as recording:
         assert (unpack(recording.read(0, 70), 20) == planes).all()
     with pytest.raises(OutputError, match=r"r\.dat: exists already"):
-        write_packed(tmp_path / "r.dat", [pack(planes)], 20)
-    write_packed(tmp_path / "r.dat", [pack(planes[:1])], 20, overwrite=True)
+        write_recording(tmp_path / "r.dat", [pack(planes)], 20)
+    write_recording(tmp_path / "r.dat", [pack(planes[:1])], 20, overwrite=True)
     assert (tmp_path / "r.dat").stat().st_size == 35
-    write_packed(tmp_path / "wide.dat", [pack(scene(40, 24))], 40)
+    write_recording(tmp_path / "wide.dat", [pack(scene(40, 24))], 40)
     assert (tmp_path / "wide.dat").read_bytes() == packed(scene(40, 24))
 
 
@@ -550,17 +549,17 @@ def test_a_failed_write_leaves_nothing(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_packed(tmp_path / "r.dat", failing(), 8)
+        write_recording(tmp_path / "r.dat", failing(), 8)
     with pytest.raises(UsageError, match="3x3 does not fill whole bytes"):
-        write_packed(tmp_path / "r.dat", [np.zeros((1, 3, 1), np.uint8)], 3)
+        write_recording(tmp_path / "r.dat", [np.zeros((1, 3, 1), np.uint8)], 3)
     with pytest.raises(UsageError, match="4 rows of 1 bytes are no plane of 8x8"):
-        write_packed(tmp_path / "r.dat", [np.zeros((1, 8, 1), np.uint8), np.zeros((1, 4, 1), np.uint8)], 8)
+        write_recording(tmp_path / "r.dat", [np.zeros((1, 8, 1), np.uint8), np.zeros((1, 4, 1), np.uint8)], 8)
     with pytest.raises(OutputError, match="no planes to write"):
-        write_packed(tmp_path / "r.dat", [], 8)
+        write_recording(tmp_path / "r.dat", [], 8)
     with pytest.raises(OutputError, match="cannot be written: No such file"):
-        write_packed(tmp_path / "none" / "r.dat", [np.zeros((1, 8, 1), np.uint8)], 8)
+        write_recording(tmp_path / "none" / "r.dat", [np.zeros((1, 8, 1), np.uint8)], 8)
     with pytest.raises(OutputError, match="is a folder"):
-        write_packed(tmp_path, [], 8, overwrite=True)
+        write_recording(tmp_path, [], 8, overwrite=True)
     assert list(tmp_path.iterdir()) == []
 
 

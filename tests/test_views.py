@@ -16,8 +16,8 @@ from PIL import Image
 
 from spikerecon.errors import RecordingError, RecordingWarning, UsageError
 from spikerecon.recording import (
+    LAYOUT_NAMES,
     MIN_PLANES,
-    WRITTEN_LAYOUTS,
     Flaws,
     Recording,
     cropped,
@@ -29,7 +29,6 @@ from spikerecon.recording import (
     pack,
     parse_crop,
     unpack,
-    write_packed,
     write_recording,
 )
 from spikerecon.simulate import Scene, SensorNoise, SpikeSensor, make_scene, simulate
@@ -74,7 +73,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, int, str]
 @few
 @given(data=st.data())
 def test_a_crop_is_a_slice_of_the_planes(data: st.DataObject, stored: Callable[[int, int, str], Recording]):
-    layout = data.draw(st.sampled_from([*WRITTEN_LAYOUTS, "stream", "memory"]))
+    layout = data.draw(st.sampled_from([*LAYOUT_NAMES[1:], "stream", "memory"]))
     width, height = FIXED.get(layout) or (data.draw(st.integers(1, 40)), 8 * data.draw(st.integers(1, 3)))
     left, top = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
     across, down = data.draw(st.integers(1, width - left)), data.draw(st.integers(1, height - top))
@@ -414,9 +413,9 @@ def pan(spikerecon: Command, small_file: Path) -> np.ndarray:
         for (y, x), value in zip(PAN_FLAWS, (1, 1, 0), strict=True):
             each[:, y, x] = value
     flat[:, 40, 40] = 0
-    write_packed("r.dat", [pack(planes)], 64)
-    write_packed("flat.dat", [pack(flat)], 64)
-    write_packed("sound.dat", [pack(mended_by_hand(planes))], 64)
+    write_recording("r.dat", [pack(planes)], 64)
+    write_recording("flat.dat", [pack(flat)], 64)
+    write_recording("sound.dat", [pack(mended_by_hand(planes))], 64)
     return planes
 
 
@@ -447,7 +446,7 @@ def test_flaws_are_mended_and_told(spikerecon: Command, pan: np.ndarray, verb: s
 
 
 def test_flaws_of_a_flat_field_are_mended(spikerecon: Command, pan: np.ndarray):
-    write_packed("expected.dat", [pack(mended_by_hand(pan, (40, 40)))], 64)
+    write_recording("expected.dat", [pack(mended_by_hand(pan, (40, 40)))], 64)
     spikerecon("convert", "expected.dat", "-o", "expected", *TFP)
     for output, path in {"file": "r.dat", "stream": "-"}.items():
         words = (*TFP, "--flat", "flat.dat")
@@ -461,7 +460,7 @@ def test_a_flat_field_is_read_in_its_own_layout(spikerecon: Command, pan: np.nda
         write_recording("flat.npz", [flat.read(0, 200)], 64, layout="npz")
     words = (*TFP, "--layout", "packed", "--flat")
     assert "mended 2 stuck and 2 dead" in spikerecon("convert", "r.dat", "-o", "out", *words, "flat.npz").stderr
-    write_packed("even.dat", [recorded(even(0.2, 64, 48)).read(0, 200)], 64)
+    write_recording("even.dat", [recorded(even(0.2, 64, 48)).read(0, 200)], 64)
     assert (
         "even.dat: shows no flawed pixels\n" in spikerecon("convert", "r.dat", "-o", "as-is", *words, "even.dat").stderr
     )

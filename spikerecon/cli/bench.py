@@ -89,7 +89,8 @@ def _show(measured: object, name: str) -> None:
     assert isinstance(measured, Benchmark)
     rows = [
         ("recording", f"{name}, {measured.width}x{measured.height}"),
-        ("method", measured.method),
+        ("method", f"{measured.method}: {measured.weights}"),
+        ("planes in one (--bin)", str(measured.bin)),
         ("device", f"{measured.device} ({measured.processor})"),
         ("precision, batch", f"{measured.precision}, {measured.batch_size}"),
         ("frames timed", f"{measured.frames}, one every {measured.step} planes"),

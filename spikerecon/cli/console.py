@@ -19,18 +19,19 @@ LINE_EVERY = 10.0  # seconds between progress lines where there is no terminal
 
 
 class Progress:
-    """How far the work is, with frames (or another `unit`) a second and the real-time factor."""
+    """How far the work is, with frames (or another `unit`) a second, and the real-time factor where there is a rate."""
 
-    def __init__(self, total: int | None, step: int, planes_per_second: float, unit: str = "frames") -> None:
+    def __init__(self, total: int | None, step: int, planes_per_second: float | None, unit: str) -> None:
         self.total, self.unit = total, unit
-        self._real_time = step / planes_per_second
+        self._real_time = step / planes_per_second if planes_per_second else None
         self._began = self._said = time.monotonic()
         self.done = 0
 
     def text(self) -> str:
         """Speed so far: "12.3 frames/s, 0.006x real time"."""
         speed = self.done / max(time.monotonic() - self._began, 1e-9)
-        return f"{speed:.3g} {self.unit}/s, {speed * self._real_time:.2g}x real time"
+        real_time = f", {speed * self._real_time:.2g}x real time" if self._real_time else ""
+        return f"{speed:.3g} {self.unit}/s{real_time}"
 
     def update(self, done: int) -> None:
         self.done = done
@@ -44,8 +45,13 @@ class Progress:
         click.echo(f"{done}{f'/{self.total}' if self.total else ''} {self.unit}, {self.text()}{left}", err=True)
 
 
+class _Silent(Progress):
+    def update(self, done: int) -> None:
+        self.done = done
+
+
 class _Bar(Progress):
-    def __init__(self, total: int | None, step: int, planes_per_second: float, unit: str = "frames") -> None:
+    def __init__(self, total: int | None, step: int, planes_per_second: float | None, unit: str) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as RichProgress
@@ -72,13 +78,11 @@ class _Bar(Progress):
 
 @contextmanager
 def progress(
-    total: int | None, *, step: int, planes_per_second: float, quiet: bool, unit: str = "frames"
+    total: int | None, *, step: int, planes_per_second: float | None, quiet: bool, unit: str = "frames"
 ) -> Iterator[Progress]:
     """A bar on a terminal, a line every ten seconds elsewhere, nothing where `quiet`."""
     if quiet:
-        shown = Progress(total, step, planes_per_second, unit)
-        shown.update = lambda done: setattr(shown, "done", done)  # type: ignore[method-assign]
-        yield shown
+        yield _Silent(total, step, planes_per_second, unit)
     elif sys.stderr is not None and sys.stderr.isatty():  # a daemon may have closed it
         bar = _Bar(total, step, planes_per_second, unit)
         try:

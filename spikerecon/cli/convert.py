@@ -13,6 +13,7 @@ import click
 
 from spikerecon.cli.console import progress, rates_text, say, write_json
 from spikerecon.cli.options import (
+    Maker,
     Reconstruction,
     files_of,
     json_option,
@@ -134,15 +135,12 @@ def _convert(
             _check_alike(checked.name(there - 1), next(pictures, None), levels)
             centers = centers[there:]
         total = len(centers) if recording.planes is not None or end is not None else None
-        length = (
-            f"{recording.planes} planes" if recording.planes is not None else "still growing" if follow else "a stream"
-        )
-        say(f"{recording.name}: {recording.width}x{recording.height}, {length} ({recording.layout})", quiet)
+        say(recording.about, quiet)
         say(rates_text(rate, step, checked.fps), quiet)
         say(maker.about, quiet)
         for note in checked.notes:
             say(f"note: {note}", quiet)
-        result: dict[str, Any] = {
+        result = {
             "input": path,
             "output": str(checked.path),
             "width": recording.width,
@@ -153,13 +151,7 @@ def _convert(
             "step": step,
             "rate": rate,
             "fps": checked.fps,
-            "gain": levels["gain"],
-            "bin": engine.merge,
-            "bayer": what.picture.bayer,
-            "method": ",".join(engine.method.name for engine in maker.engines),
-            "weights": "; ".join(engine.method.about for engine in maker.engines),
-            "device": str(engine.device),
-            "precision": ",".join(engine.precision for engine in maker.engines),
+            **_facts(maker),
         }
         if dry_run:
             say(f"would write {total if total is not None else 'all'} frames to {checked.path}", quiet)
@@ -182,6 +174,20 @@ def _convert(
             say(f"note: {note}", quiet)
         say(f"{checked.path}: {written.pictures} frames, {shown.text()}", quiet)
         return {**result, "frames": written.pictures, "seconds": round(time.perf_counter() - began, 3)}
+
+
+def _facts(maker: Maker) -> dict[str, Any]:
+    """What the pictures come from, as it goes into JSON."""
+    engine = maker.widest
+    return {
+        "gain": maker.levels["gain"],
+        "bin": engine.merge,
+        "bayer": maker.picture.bayer,
+        "method": ",".join(engine.method.name for engine in maker.engines),
+        "weights": "; ".join(engine.method.about for engine in maker.engines),
+        "device": str(engine.device),
+        "precision": ",".join(engine.precision for engine in maker.engines),
+    }
 
 
 def _check_alike(picture: Path, frame: Frame | None, levels: dict[str, Any]) -> None:

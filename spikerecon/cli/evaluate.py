@@ -70,7 +70,7 @@ def command(
         lambda score: say(f"{score.name} at {score.center}: {score.psnr:.2f} dB", quiet),
         measures=measures,
     )
-    report = results.to_dict(engine.method.name, engine.method.about)
+    report = results.to_dict(engine)
     if json_file != "-":
         rows = [(score.name, str(score.center), *_written(score.figures)) for score in results.scores]
         rows.append(("mean", "", *_written(results.mean)))

@@ -101,6 +101,8 @@ def command(
     written: list[dict[str, Any]] = []
     for file, (frame, maker) in zip(files, pictures, strict=True):
         if not written:
+            if path is not None:
+                say(maker.recording.about, quiet)
             say(maker.about, quiet)
             file.parent.mkdir(exist_ok=True)
         video.write_png(file, video.to_uint(frame.rate, **maker.levels), overwrite=overwrite)

@@ -212,7 +212,7 @@ class MethodOptions:
 
     method: str | None
     window: int | None
-    weights: str
+    weights: str | None
     device: str
     precision: str
     batch_size: str
@@ -248,13 +248,19 @@ class MethodOptions:
     def _reconstructors(
         self, names: list[str], recording: Recording | None, start: int, end: int | None, bayer: str | None
     ) -> list[Reconstructor]:
+        from spikerecon.checkpoint import DEFAULT
         from spikerecon.engine import Reconstructor
         from spikerecon.methods import WINDOWED, make_method, window_around
         from spikerecon.recording import MIN_PLANES, auto_merge
 
+        if self.weights is not None and "stir" not in names:
+            raise UsageError(
+                f"--weights are those of stir: there is nothing that {', '.join(names)} would do with them"
+            )
         windowed = [name for name in names if name in WINDOWED] or names  # where none is, each says so
         methods = [
-            make_method(name, weights=self.weights, window=self.window if name in windowed else None) for name in names
+            make_method(name, weights=self.weights or DEFAULT, window=self.window if name in windowed else None)
+            for name in names
         ]
         if self.bin == "auto":
             if recording is None:
@@ -284,7 +290,7 @@ method_options = _packed(
     MethodOptions,
     click.option("--method", type=click.Choice(["stir", "tfp", "tfi", "tfstp"]), help="[default: stir]"),
     click.option("--window", type=int, help="Planes that tfp averages (default 20) or tfi searches (default 60)."),
-    click.option("--weights", metavar="NAME|FILE", default="stir", show_default=True, help="Weights of stir."),
+    click.option("--weights", metavar="NAME|FILE", help="Weights of stir. [default: stir]"),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps."),
     click.option(
         "--precision",

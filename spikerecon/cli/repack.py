@@ -35,7 +35,7 @@ def command(path: str, output: str, source: InputOptions, overwrite: bool, quiet
     spikerecon repack capture -o capture.dat
     spikerecon repack capture.dat -o part.dat --start 1s --end 1.5s --crop 100,50,200,150
     """
-    from spikerecon.recording import write_packed
+    from spikerecon.recording import write_recording
 
     start, end = source.span()
     check_file(Path(output), overwrite, sources=files_of(path))
@@ -45,7 +45,7 @@ def command(path: str, output: str, source: InputOptions, overwrite: bool, quiet
         total = None if end is None else end - start
         with progress(total, step=1, planes_per_second=source.rate, quiet=quiet, unit="planes") as shown:
             chunks = _chunks(recording, start, end, shown.update)
-            written = write_packed(output, chunks, width, overwrite=overwrite)
+            written = write_recording(output, chunks, width, overwrite=overwrite)
         source.check_ended(recording)
     note_if_short(output, written, quiet)
     say(f"{output}: {width}x{height}, {written} planes, packed", quiet)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from spikerecon.cli.console import note_if_short, say, write_json
+from spikerecon.cli.console import note_if_short, progress, say, write_json
 from spikerecon.cli.options import BAYER_PATTERNS, LAYOUTS, overwrite_option, quiet_option
 from spikerecon.errors import OutputError, RecordingError, UsageError
 from spikerecon.files import check_file, check_folder
 
 if TYPE_CHECKING:
+    from spikerecon.recording import Bytes
     from spikerecon.simulate import Scene
 
 TRUTH = "sequences.json"  # in a folder of true pictures
@@ -98,11 +99,22 @@ def command(
         _check_truth(Path(truth), entry["truth"], overwrite, taken=[output] if source in SCENES else [output, source])
         if overwrite:  # no list may tell of truth that was replaced in part
             (Path(truth) / TRUTH).unlink(missing_ok=True)
-    written = write_recording(output, chunks, scene.width, layout=layout, overwrite=overwrite)
+    with progress(planes, step=1, planes_per_second=None, quiet=quiet, unit="planes") as shown:
+        counted = _counted(chunks, shown.update)
+        written = write_recording(output, counted, scene.width, layout=layout, overwrite=overwrite)
     if truth is not None:
         _write_truth(Path(truth), entry, scene, start, overwrite)
     note_if_short(output, written, quiet)
     say(f"{output}: {scene.width}x{scene.height}, {written} planes", quiet)
+
+
+def _counted(chunks: Iterable[Bytes], on_progress: Callable[[int], None]) -> Iterator[Bytes]:
+    """Chunks of planes as they are, and how many planes have been."""
+    planes = 0
+    for chunk in chunks:
+        yield chunk
+        planes += len(chunk)
+        on_progress(planes)
 
 
 def _files_of(source: str) -> list[Path]:

@@ -55,7 +55,8 @@ def command(
 ) -> None:
     """Train weights on simulated scenes, made from your own pictures as training goes.
 
-    Stop it at any time (Ctrl-C); the same command goes on. FOLDER/weights.safetensors can be used at any time.
+    Stop it at any time (Ctrl-C); the same command goes on. FOLDER/weights.safetensors, which is there from step 500 on,
+    can be used at any time.
     Pictures with transparency become foreground objects. With matplotlib there, FOLDER/curve.png shows the course.
     Under torchrun it trains on as many GPUs as there are processes, --batch patches on each.
 

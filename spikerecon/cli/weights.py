@@ -59,7 +59,7 @@ def import_(path: str, output: str, overwrite: bool) -> None:
 @command.command("check")
 @click.argument("path", required=False, metavar="[FILE]")
 def check(path: str | None) -> None:
-    """Read weights (all that are bundled, or FILE), and show configuration, origin, digest and shapes.
+    """Read weights (all that are bundled, or FILE), and show configuration, origin and digest, of FILE shapes as well.
 
     \b
     spikerecon weights check

@@ -33,14 +33,13 @@ from spikerecon.recording.rates import (
     spike_counts,
 )
 from spikerecon.recording.views import cropped, mended
-from spikerecon.recording.writing import WRITTEN_LAYOUTS, write_packed, write_recording
+from spikerecon.recording.writing import write_recording
 
 __all__ = [
     "GOOD_RATE",
     "LAYOUTS",
     "LAYOUT_NAMES",
     "MIN_PLANES",
-    "WRITTEN_LAYOUTS",
     "Bytes",
     "Crop",
     "Flaws",
@@ -64,6 +63,5 @@ __all__ = [
     "rate_summary",
     "spike_counts",
     "unpack",
-    "write_packed",
     "write_recording",
 ]

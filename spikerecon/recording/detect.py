@@ -1,6 +1,7 @@
 """Which layout and size has a file without trailers? The byte count tells, then the content."""
 
 import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +9,8 @@ from numpy.typing import NDArray
 from spikerecon.errors import RecordingError
 from spikerecon.recording.layouts import MIN_PLANES, Geometry, known_geometries
 from spikerecon.recording.stores import Store
+
+NO_WHOLE = "are no whole number of planes of"
 
 
 class Content:
@@ -80,57 +83,96 @@ def _chance(geometry: Geometry) -> float:
     return max(0.05, 5 / math.sqrt(geometry.width * geometry.height))
 
 
-def settle(
-    content: Content, name: str, candidates: list[Geometry], *, layout_given: bool, size_given: bool, growing: bool
-) -> tuple[Geometry, str, str]:
-    """The geometry of a file, why it is this one, and a doubt to warn of ("" for none).
+@dataclass(frozen=True)
+class Verdict:
+    """The geometry of a file, why it is this one, and a doubt to warn of ("" for none)."""
+
+    geometry: Geometry
+    why: str
+    doubt: str = ""
+
+
+@dataclass(frozen=True)
+class Question:
+    """Which of the `candidates` a file is: what was given leaves those, in the order of `known_geometries`.
 
     The byte count of a file that is `growing` says nothing.
     """
-    total, doubt = content.total_bytes, ""
-    ask = " or ".join(["--size WIDTHxHEIGHT"] * (not size_given) + ["--layout"] * (not layout_given))
-    whole = [one for one in candidates if total % one.plane_bytes == 0 and not growing]
-    whole = [one for one in whole if total // one.plane_bytes >= MIN_PLANES] or whole
-    if len(candidates) == 1:
-        geometry, why = candidates[0], "layout and size as given"
-        others = [one for one in known_geometries() if one != geometry]
-        others = [one for one in others if one.plane_bytes == geometry.plane_bytes or total % one.plane_bytes == 0]
-        if alike := [one for one in others if content.fits(one, [geometry])]:
-            doubt = f"its content looks like {alike[0]}; as {geometry}, which was given, rows do not agree"
-    elif len(whole) == 1:
-        geometry = whole[0]
-        if alike := [one for one in candidates if one != geometry and content.fits(one, [geometry])]:
-            fact = f"{total} bytes are whole planes of {geometry}, but its content looks like {alike[0]}"
-            raise RecordingError(f"{name}: {fact}: give {ask}")
-        why = f"{total} bytes are whole planes of {geometry}, and not {MIN_PLANES} of another known layout"
-        if not size_given and not content.fits(geometry, []):
-            doubt = f"{why}, but its rows do not look like a picture; if it is another size, give --size"
-    else:
-        contest = whole or candidates
-        contest = [one for one in contest if not any(content.folds(one, other) for other in contest)]
-        geometry = max(contest, key=lambda one: content.rows_agree(one)[0])
-        rivals = [one for one in contest if one != geometry]
-        names = " or ".join(map(str, whole or candidates))
-        if content.fits(geometry, rivals if whole else rivals + geometry.neighbours()):
-            why = f"of {names}, neighbouring rows agree as {geometry}"
-        elif whole and (headed := [one for one in contest if content.header_unlike_picture(one)]):
-            geometry = headed[0]
-            why = f"of {names}, the bits after the pixels are unlike the picture as {geometry}"
-        elif size_given and not whole:
-            geometry, why = candidates[0], "size as given, in the usual layout"
+
+    content: Content
+    name: str
+    candidates: list[Geometry]
+    layout_given: bool
+    size_given: bool
+    growing: bool
+
+    def settle(self) -> Verdict:
+        """Raises RecordingError where nothing tells, or the byte count and the content tell different things."""
+        total = self.content.total_bytes
+        whole = [one for one in self.candidates if total % one.plane_bytes == 0 and not self.growing]
+        whole = [one for one in whole if total // one.plane_bytes >= MIN_PLANES] or whole
+        if len(self.candidates) == 1:
+            verdict = self._as_given(self.candidates[0])
+        elif len(whole) == 1:
+            verdict = self._by_byte_count(whole[0])
         else:
-            fact = "could be" if whole or growing else "are no whole number of planes of"
-            raise RecordingError(f"{name}: its {total} bytes {fact} {names}, and the content does not tell: give {ask}")
-    if total % geometry.plane_bytes and total > geometry.plane_bytes and not growing:
-        others = [one for one in known_geometries() if one != geometry]
-        alike = [one for one in others if content.fits(one, [geometry])]
-        camera = geometry in known_geometries()
-        fact = f"{total} bytes are no whole number of planes of {geometry}"
-        if alike:
-            raise RecordingError(f"{name}: {fact}; its content looks like {alike[0]}")
-        if not camera and not content.fits(geometry, others + geometry.neighbours()):
-            doubt = f"{fact}, nor does its content look like it"
-            if not layout_given:
-                hint = f"if it is right, and the last plane cut off, give --layout {geometry.layout.name} as well"
-                raise RecordingError(f"{name}: {doubt}; {hint}")
-    return geometry, why, doubt
+            verdict = self._by_content(whole)
+        size = verdict.geometry.plane_bytes
+        cut_off = total % size and total > size and not self.growing
+        return self._cut_off(verdict) if cut_off else verdict
+
+    def _as_given(self, geometry: Geometry) -> Verdict:
+        total, size = self.content.total_bytes, geometry.plane_bytes
+        as_long = [one for one in known_geometries() if one.plane_bytes == size or total % one.plane_bytes == 0]
+        doubt = ""
+        if other := self._clearly_looks_like(as_long, geometry):
+            doubt = f"its content looks like {other}; as {geometry}, which was given, rows do not agree"
+        return Verdict(geometry, "layout and size as given", doubt)
+
+    def _by_byte_count(self, geometry: Geometry) -> Verdict:
+        fact = f"{self.content.total_bytes} bytes are whole planes of {geometry}"
+        if other := self._clearly_looks_like(self.candidates, geometry):
+            raise RecordingError(f"{self.name}: {fact}, but its content looks like {other}: give {self._missing}")
+        why, doubt = f"{fact}, and not {MIN_PLANES} of another known layout", ""
+        if not self.size_given and not self.content.fits(geometry, []):
+            doubt = f"{why}, but its rows do not look like a picture; if it is another size, give --size"
+        return Verdict(geometry, why, doubt)
+
+    def _by_content(self, whole: list[Geometry]) -> Verdict:
+        """whole: the candidates of which the file is whole planes; none, or several."""
+        content, possible = self.content, whole or self.candidates
+        contest = [one for one in possible if not any(content.folds(one, other) for other in possible)]
+        best = max(contest, key=lambda one: content.rows_agree(one)[0])
+        rivals = [one for one in contest if one != best]
+        names = " or ".join(map(str, possible))
+        if content.fits(best, rivals if whole else rivals + best.neighbours()):
+            return Verdict(best, f"of {names}, neighbouring rows agree as {best}")
+        if whole and (headed := [one for one in contest if content.header_unlike_picture(one)]):
+            return Verdict(headed[0], f"of {names}, the bits after the pixels are unlike the picture as {headed[0]}")
+        if self.size_given and not whole:
+            return Verdict(self.candidates[0], "size as given, in the usual layout")
+        fact = f"{content.total_bytes} bytes {'could be' if whole or self.growing else NO_WHOLE} {names}"
+        raise RecordingError(f"{self.name}: its {fact}, and the content does not tell: give {self._missing}")
+
+    def _cut_off(self, verdict: Verdict) -> Verdict:
+        """The verdict where a last plane is cut off: a size that no camera has may just be wrong."""
+        geometry, known = verdict.geometry, known_geometries()
+        fact = f"{self.content.total_bytes} bytes {NO_WHOLE} {geometry}"
+        if other := self._clearly_looks_like(known, geometry):
+            raise RecordingError(f"{self.name}: {fact}; its content looks like {other}")
+        if geometry in known or self.content.fits(geometry, known + geometry.neighbours()):
+            return verdict
+        doubt = f"{fact}, nor does its content look like it"
+        if not self.layout_given:
+            hint = f"if it is right, and the last plane cut off, give --layout {geometry.layout.name} as well"
+            raise RecordingError(f"{self.name}: {doubt}; {hint}")
+        return replace(verdict, doubt=doubt)
+
+    def _clearly_looks_like(self, others: list[Geometry], geometry: Geometry) -> Geometry | None:
+        """Another geometry that the content fits clearly better, if there is one."""
+        return next((one for one in others if one != geometry and self.content.fits(one, [geometry])), None)
+
+    @property
+    def _missing(self) -> str:
+        """The options that could still tell."""
+        return " or ".join(["--size WIDTHxHEIGHT"] * (not self.size_given) + ["--layout"] * (not self.layout_given))

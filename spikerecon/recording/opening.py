@@ -17,7 +17,7 @@ import numpy as np
 
 from spikerecon.errors import RecordingError, RecordingWarning, UsageError
 from spikerecon.recording import raw1000
-from spikerecon.recording.detect import Content, settle
+from spikerecon.recording.detect import Content, Question
 from spikerecon.recording.layouts import (
     LAYOUT_NAMES,
     LAYOUTS,
@@ -71,6 +71,14 @@ class Recording:
     def leftover_bytes(self) -> int:
         """Bytes of a cut-off last plane, left out."""
         return self._source.leftover_bytes
+
+    @property
+    def about(self) -> str:
+        """In a line: name, size, length and layout."""
+        length = f"{self.planes} planes"
+        if self.planes is None:
+            length = "a stream" if isinstance(self._source, StreamSource) else "still growing"
+        return f"{self.name}: {self.width}x{self.height}, {length} ({self.layout})"
 
     def read(self, start: int, stop: int) -> Bytes:
         """Packed rows of planes [start, stop): uint8 (planes, height, ceil(width / 8)), upright.
@@ -305,18 +313,19 @@ def _open_store(
         why += f"trailers number its rows, and the first plane starts at byte {source.first_byte}"
     else:
         content = Content(store, (store.even_bytes if isinstance(store, FolderStore) else 0) or store.size)
-        candidates = _candidates(layout, size)
-        geometry, found, doubt = settle(
+        question = Question(
             content,
             store.name,
-            candidates,
+            _candidates(layout, size),
             layout_given=layout != "auto",
             size_given=size is not None,
             growing=follow is not None,
         )
+        verdict = question.settle()
+        geometry, doubt = verdict.geometry, verdict.doubt
         if isinstance(store, FolderStore):
             store.settle(geometry.plane_bytes)
-        settled, size, upside_down, why = geometry.layout.name, geometry.size, geometry.layout.flip, why + found
+        settled, size, upside_down, why = geometry.layout.name, geometry.size, geometry.layout.flip, why + verdict.why
         source = PlainSource(store, geometry)
     if flip is not None:
         upside_down = flip

@@ -107,45 +107,51 @@ class FolderStore:
         self.refresh()
 
     def refresh(self) -> None:
-        self.notes: list[str] = []
         found = _numbered(self._path)
         if not found:
             raise RecordingError(f"{self.name}: is a folder, but not of SpikeLink: no block like 0/0.dat is in it")
-        numbers = sorted(found)
-        missing = numbers[-1] - numbers[0] + 1 - len(numbers)
-        if missing > len(numbers):
-            raise RecordingError(f"{self.name}: only {len(numbers)} of the blocks {numbers[0]}-{numbers[-1]} are there")
+        first, last = min(found), max(found)
+        if last - first + 1 > 2 * len(found):
+            raise RecordingError(f"{self.name}: only {len(found)} of the blocks {first}-{last} are there")
         try:
             sizes = {number: path.stat().st_size for number, path in found.items()}
         except OSError as error:
             raise RecordingError(f"{error.filename}: cannot be read: {error.strerror}") from error
-        counts = Counter(sizes.values())
-        usual = max(counts, key=lambda size: (counts[size], size))
         if (written := sum(sizes.values())) < self.written:
             raise _shorter(self.name)
         self.written = written
-        if missing and not self.growing:
-            names = ", ".join(spans(n for n in range(numbers[0], numbers[-1]) if n not in found))
-            self.notes.append(f"missing block {names}: its planes are left dark, {usual} bytes a block")
-        self.blocks = [(found.get(n), sizes.get(n, usual)) for n in range(numbers[0], numbers[-1] + 1)]
+        counts = Counter(sizes.values())
+        usual = max(counts, key=lambda size: (counts[size], size))
+        self.blocks = [(found.get(n), sizes.get(n, usual)) for n in range(first, last + 1)]
         if self.growing:
             self.blocks = self.blocks[: _sure(found)]
-        self.about = f"a SpikeLink folder of {len(numbers)} blocks, {numbers[0]} to {numbers[-1]}"
-        for number, (_, size) in enumerate(self.blocks[:-1], numbers[0]):
-            if size % self._unit:  # of the last block it is no wonder
-                self.notes.append(
-                    f"block {number} ends within a plane: its last {size % self._unit} bytes are left out"
-                )
-        short = [number for number, (_, size) in enumerate(self.blocks[:-1], numbers[0]) if size < usual]
-        if short:  # cut off, perhaps, and not to be told from one that was written like that
-            names = ", ".join(spans(short))
-            self.notes.append(f"block {names} is shorter than most ({usual} bytes): what follows may come too early")
+        self.about = f"a SpikeLink folder of {len(found)} blocks, {first} to {last}"
+        self.notes = self._amiss(first, usual)
         whole = [size - size % self._unit for _, size in self.blocks[:-1]]
         self._starts = [0, *accumulate(whole)]
         self.size = self._starts[-1] + self.blocks[-1][1]
         self.even_bytes = usual * next(
             (i for i, (_, size) in enumerate(self.blocks) if size != usual), len(self.blocks)
         )
+
+    def _amiss(self, first: int, usual: int) -> list[str]:
+        """Notes on blocks that are missing, end within a plane, or are shorter than the usual bytes.
+
+        first: number of the first one. Of the last one none of these is a wonder.
+        """
+        notes = []
+        numbered = list(enumerate(self.blocks[:-1], first))
+        if missing := [number for number, (path, _) in numbered if path is None]:
+            names = ", ".join(spans(missing))
+            notes.append(f"missing block {names}: its planes are left dark, {usual} bytes a block")
+        for number, (_, size) in numbered:
+            if size % self._unit:
+                notes.append(f"block {number} ends within a plane: its last {size % self._unit} bytes are left out")
+        if short := [number for number, (_, size) in numbered if size < usual]:
+            # Cut off, perhaps, and not to be told from one that was written like that.
+            names = ", ".join(spans(short))
+            notes.append(f"block {names} is shorter than most ({usual} bytes): what follows may come too early")
+        return notes
 
     def settle(self, plane_bytes: int) -> None:
         """Now that the bytes a plane are known: the next block starts with a plane, whatever the one before lacks."""

@@ -16,11 +16,6 @@ BLOCK_PLANES = 1000
 """Planes in a file of a SpikeLink folder."""
 
 
-def write_packed(path: str | Path, chunks: Iterable[Bytes], width: int, *, overwrite: bool = False) -> int:
-    """Writes a `packed` file; see `write_recording`."""
-    return write_recording(path, chunks, width, overwrite=overwrite)
-
-
 def write_recording(
     path: str | Path, chunks: Iterable[Bytes], width: int, *, layout: str = "packed", overwrite: bool = False
 ) -> int:
@@ -115,4 +110,3 @@ _WRITERS: dict[str, Callable[[Path, Chunks], None]] = {
     "npz": _write_npz,
     "spikelink": _write_blocks,
 }
-WRITTEN_LAYOUTS = tuple(_WRITERS)

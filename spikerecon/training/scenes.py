@@ -86,6 +86,7 @@ class Textures:
         )
 
     def to(self, device: torch.device) -> Textures:
+        """The same on another device."""
         return Textures(self.pictures.to(device), self.shapes.to(device), self.own.to(device))
 
 
