@@ -391,7 +391,7 @@ def cuda_batch(pixels: int, memory: int) -> int:
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
     """Also where CUDA's libraries say it: cuDNN finds no way to compute what leaves no room for its workspace."""
-    signs = ("ALLOC_FAILED", "unable to find an engine")
+    signs = ("ALLOC_FAILED", "unable to find an engine", "CUDA error: out of memory")
     return isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in signs)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import operator
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -132,14 +131,20 @@ def _sequence(entry: Any, folder: Path) -> TrueSequence:
     return TrueSequence(
         name=str(entry["name"]),
         path=folder / entry["file"],
-        width=operator.index(entry["width"]),
-        height=operator.index(entry["height"]),
+        width=_whole(entry["width"], "width"),
+        height=_whole(entry["height"], "height"),
         full_scale_rate=float(entry["full_scale_rate"]),
-        centers=tuple(map(operator.index, centers)),
+        centers=tuple(_whole(center, "centers") for center in centers),
         truth=tuple(folder / name for name in truth),
         layout=str(entry.get("layout", "packed")),
         bayer=entry.get("bayer"),
     )
+
+
+def _whole(value: Any, name: str) -> int:
+    if not isinstance(value, int):
+        raise TypeError(f"'{name}' is {value!r}, and not of whole numbers")
+    return value
 
 
 def evaluate(
@@ -236,8 +241,9 @@ def read_truth(path: Path, colour: bool = False) -> NDArray[np.float64]:
     image = load_picture(path)
     sixteen = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")
     eight = image.mode in EIGHT_BIT and image.convert("RGBA").getchannel("A").getextrema() == (255, 255)
-    if not (eight or sixteen):
-        raise RecordingError(f"{path}: is no opaque picture of 8 or 16 bit (but {image.mode})")
+    if not eight and (colour or not sixteen):
+        wanted = "in colour of 8 bit" if colour else "of 8 or 16 bit"
+        raise RecordingError(f"{path}: is no opaque picture {wanted} (but {image.mode})")
     if colour:
         values = np.asarray(image.convert("RGB"))
     else:

@@ -7,7 +7,8 @@ into its picture. The exception is TFSTP, which has no windows: it is fed all pl
 
 from __future__ import annotations
 
-from typing import Protocol
+import operator
+from typing import Protocol, SupportsIndex
 
 import torch
 from torch import Tensor, nn
@@ -88,9 +89,12 @@ class _Classical:
     network: None = None
     rows: int | None = None
 
-    def __init__(self, window: int) -> None:
-        self.block_planes = window
-        self.offsets = (-(window // 2),)
+    def __init__(self, window: int, least: int, lacking: str) -> None:
+        """least: planes of the shortest window; what shorter ones are `lacking`. Raises UsageError for those."""
+        if not isinstance(window, SupportsIndex) or operator.index(window) < least:
+            raise UsageError(f"a window of {window} planes holds {lacking}: give a whole number from {least} on")
+        self.block_planes = operator.index(window)
+        self.offsets = (-(self.block_planes // 2),)
 
     def decode(self, *blocks: Features) -> Tensor:
         return blocks[0][0]
@@ -102,10 +106,8 @@ class Tfp(_Classical):
     name = "tfp"
 
     def __init__(self, window: int = TFP_WINDOW) -> None:
-        if not isinstance(window, int) or window < 1:
-            raise UsageError(f"a window of {window} planes holds nothing to average: give a whole number from 1 on")
-        super().__init__(window)
-        self.about = f"mean of {window} planes"
+        super().__init__(window, 1, "nothing to average")
+        self.about = f"mean of {self.block_planes} planes"
 
     def encode(self, blocks: Tensor) -> Features:
         return [classical.tfp(blocks)]
@@ -117,10 +119,8 @@ class Tfi(_Classical):
     name = "tfi"
 
     def __init__(self, window: int = TFI_WINDOW) -> None:
-        if not isinstance(window, int) or window < 2:
-            raise UsageError(f"a window of {window} planes holds no interval: give a whole number from 2 on")
-        super().__init__(window)
-        self.about = f"inter-spike interval within {window} planes"
+        super().__init__(window, 2, "no interval")
+        self.about = f"inter-spike interval within {self.block_planes} planes"
 
     def encode(self, blocks: Tensor) -> Features:
         return [classical.tfi(blocks, -self.offsets[0])]

@@ -254,30 +254,30 @@ def followed_rates(planes: Tensor, motion: Tensor) -> Tensor:
     batch, count, height, width = planes.shape
     motion = F.interpolate(motion, (height, width), mode="bilinear", align_corners=False)
     own, pixel = _places(height, width, planes.device)
-    velocity, acceleration = (motion[:, None] * pixel.repeat(2, 1, 1)).split(2, 2)
-    lengths = interval_lengths(planes)
-    lengths = torch.cat([lengths, lengths[:, -1:]], 1)  # the last has no next one
-    times = (torch.arange(count, device=planes.device) + (0.5 - count / 2)).view(-1, 1, 1, 1)
+    velocity, acceleration = (motion * pixel.repeat(2, 1, 1)).split(2, 1)
+    lengths = interval_lengths(planes).transpose(0, 1)  # time first, as all that follows
+    lengths = torch.cat([lengths, lengths[-1:]])  # the last has no next one
+    times = (torch.arange(count, device=planes.device) + (0.5 - count / 2)).view(-1, 1, 1, 1, 1)
     squares = times * times / 2
     at_once = CPU_PLANES if planes.device.type == "cpu" else max(b - a for a, b in itertools.pairwise(STRETCHES))
-    here = motion.new_ones(batch, at_once, 3, height, width)  # a pixel's two rates, and that it is there
+    here = motion.new_ones(at_once, batch, 3, height, width)  # a pixel's two rates, and that it is there
     still = motion.new_zeros(batch, len(STILL_BOUNDS), height, width)
     moved: dict[int, Tensor] = {}  # by a stretch's start: sums of both rates along the motion, and planes in view
     for begin, end in itertools.pairwise(STRETCHES):
         # A spike tells of light until half a plane before its end, on average: an interval, too, comes half a plane
         # late, and the instant lies between this one's and the next one's.
-        rates = lengths[:, begin : end + 1].float().reciprocal_()
+        rates = lengths[begin : end + 1].float().reciprocal_()
         strips: Tensor | None = None
         for first in range(begin, end, at_once):
             last = min(first + at_once, end)
-            now = here[:, : last - first]
-            now[:, :, 0] = planes[:, first:last]
-            of_now = rates[:, first - begin : last - begin + 1]
-            torch.lerp(of_now[:, :-1], of_now[:, 1:], 0.5, out=now[:, :, 1])
+            now = here[: last - first]
+            now[:, :, 0] = planes[:, first:last].transpose(0, 1)
+            of_now = rates[first - begin : last - begin + 1]
+            torch.lerp(of_now[:-1], of_now[1:], 0.5, out=now[:, :, 1])
             # `displacement` from a pixel's own place, in two passes instead of three.
             places = torch.addcmul(own, velocity, times[first:last]).addcmul_(acceleration, squares[first:last])
             seen = _in_strips(now.flatten(0, 1), places.flatten(0, 1), "zeros")
-            seen = _sum(seen.unflatten(0, (-1, last - first)))
+            seen = _sum(seen.unflatten(0, (last - first, -1)))
             strips = seen if strips is None else strips.add_(seen)
             for place, (low, high) in enumerate(STILL_BOUNDS):
                 if low <= first < high:
@@ -297,5 +297,5 @@ def followed_rates(planes: Tensor, motion: Tensor) -> Tensor:
 
 
 def _sum(x: Tensor) -> Tensor:
-    """Over the second dimension, where there is more than one of it: a sum of one would be a copy."""
-    return x.sum(1) if x.shape[1] > 1 else x[:, 0]
+    """Over the first dimension, where there is more than one of it: a sum of one would be a copy."""
+    return x.sum(0) if len(x) > 1 else x[0]

@@ -353,7 +353,7 @@ def test_the_gain_of_a_stream_is_that_of_its_first_planes(spikerecon: Command, s
     """A file is looked at in several places."""
     words, told = (
         (*SMALL, "--method", "tfp"),
-        "note: the gain is that of the first 60 planes: give --gain for another\n",
+        "note: the gain is that of the first 60 planes used: give --gain for another\n",
     )
     assert told in spikerecon("convert", "-", *words, "-o", "stream", input=small_file.read_bytes()).stderr
     assert told not in spikerecon("convert", small_file, *words, "-o", "file").stderr

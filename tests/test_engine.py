@@ -243,8 +243,9 @@ def test_golden_pictures(fan):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
-def test_cuda_agrees_with_the_cpu(fan):
-    config = StirConfig()
+@pytest.mark.parametrize("follow", [False, True])
+def test_cuda_agrees_with_the_cpu(fan, follow):
+    config = StirConfig(follow=follow)
     on_cpu = Reconstructor(Stir(filled(config)), device="cpu", precision="float32")
     on_gpu = Reconstructor(Stir(filled(config)), device="cuda", precision="float32")
     half = Reconstructor(Stir(filled(config)), device="cuda", precision="bfloat16", batch_size=2)
@@ -382,6 +383,13 @@ def test_engines_that_share_a_method_keep_their_own_tile():
     method = Stir(STIR(StirConfig(width=0.5)))
     engines = [Reconstructor(method, tile=tile, device="cpu") for tile in (32, "auto")]
     assert [engine.method.rows for engine in engines] == [32, None]
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint8])
+def test_windows_of_numpy_s_numbers(kind):
+    for name in ("tfp", "tfi"):
+        given, plain = make_method(name, window=kind(20)), make_method(name, window=20)
+        assert (given.about, given.block_planes, given.offsets) == (plain.about, plain.block_planes, plain.offsets)
 
 
 def test_numbers_of_planes_are_whole(small_file):

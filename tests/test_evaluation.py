@@ -67,8 +67,8 @@ def test_truth_of_8_and_16_bit_is_read_alike(still):
     [
         (lambda entry: entry.pop("centers"), "entry 0 is no sequence: it has no 'centers'"),
         (lambda entry: entry.update(centers="30"), "entry 0 is no sequence: 'centers' and 'truth' are lists"),
-        (lambda entry: entry.update(centers=[30.5, 60]), "entry 0 is no sequence: 'float' object"),
-        (lambda entry: entry.update(width=48.7), "entry 0 is no sequence: 'float' object"),
+        (lambda entry: entry.update(centers=[30.5, 60]), "entry 0 is no sequence: 'centers' is 30.5, and not"),
+        (lambda entry: entry.update(width=48.7), "entry 0 is no sequence: 'width' is 48.7, and not"),
         (lambda entry: entry.update(file=3), "entry 0 is no sequence: 'file' and 'truth' are names"),
         (lambda entry: entry.update(truth=[1, 2]), "entry 0 is no sequence: 'file' and 'truth' are names"),
         (lambda entry: entry.update(file="other.dat"), "other.dat: no such file"),
@@ -101,6 +101,13 @@ def test_truth_of_other_bits_or_that_can_be_seen_through_is_refused(tmp_path, va
     Image.fromarray(np.broadcast_to(value, (48, 64, *np.shape(value))).copy()).save(tmp_path / name)
     with pytest.raises(RecordingError, match=f"{name}: is no opaque picture of 8 or 16 bit"):
         read_truth(tmp_path / name)
+
+
+def test_truth_of_16_bit_is_no_truth_in_colour(still):
+    eight, sixteen = load_sequences(still)[0].truth
+    assert read_truth(eight, colour=True).shape == (48, 64, 3)
+    with pytest.raises(RecordingError, match="is no opaque picture in colour of 8 bit"):
+        read_truth(sixteen, colour=True)
 
 
 @pytest.mark.parametrize(

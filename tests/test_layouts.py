@@ -157,6 +157,15 @@ def test_raw1000_with_damaged_trailers(tmp_path: Path, raw: bytes, rows: np.ndar
     assert named == sorted({plane for plane, _ in bad})
 
 
+def test_raw1000_keeps_what_lies_right_before_a_gap(tmp_path: Path, raw: bytes, rows: np.ndarray):
+    """Half of a half-row before it and half of one behind make one that looks right, which begins before the gap."""
+    begin = 40 * PLANE + 700 * HALF
+    found, notes = read_all(saved(tmp_path / "r.dat", raw[:begin] + raw[begin + 41_940 :]))
+    assert "plane 40: rows 350-677 are missing or damaged, and left dark" in notes
+    assert (found[40, :350] == rows[40, :350]).all()
+    assert (found[40, 678:] == rows[40, 678:]).all()
+
+
 def test_raw1000_losses_that_add_up_to_whole_planes(tmp_path: Path, raw: bytes, rows: np.ndarray):
     """Behind both of them everything is in step with what is before: only what is in between tells."""
     lost = raw[: 20 * PLANE] + raw[20 * PLANE + PLANE // 2 : 50 * PLANE] + raw[50 * PLANE + PLANE // 2 :]

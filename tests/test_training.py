@@ -284,7 +284,9 @@ def test_time_is_counted_once_wherever_it_is_stopped(textures, tmp_path, monkeyp
     assert 0 < trainer.seconds <= time.monotonic() - began
 
 
-@pytest.mark.parametrize("change", [{"batch": 0}, {"patch": -16}, {"pool": 0}, {"save_every": 0}, {"rate": -1.0}])
+@pytest.mark.parametrize(
+    "change", [{"batch": 0}, {"patch": -16}, {"pool": 0}, {"save_every": 0}, {"rate": -1.0}, {"rate": float("inf")}]
+)
 def test_settings_are_above_0(change):
     with pytest.raises(UsageError, match="must be above 0"):
         replace(FEW, **change)

@@ -67,7 +67,7 @@ class MendOptions:
 
     def mended(self, recording: Recording, source: InputOptions, bayer: str | None, quiet: bool) -> Recording:
         """A whole recording with its flawed pixels mended, which is said where there are some."""
-        from spikerecon.recording import find_flaws, flaws_of_flat, mended, open_recording
+        from spikerecon.recording import find_flaws, flaws_of_flat, is_npz, mended, open_recording
 
         spacing = 2 if bayer else 1
         if self.flat is not None:
@@ -76,7 +76,7 @@ class MendOptions:
             if self.flat == "-":
                 raise UsageError("a flat field is a file, not standard input")
             size = recording.width, recording.height
-            kept = source.layout in ("npz", "spikelink") or self.flat.lower().endswith(".npz")
+            kept = source.layout in ("npz", "spikelink") or is_npz(Path(self.flat))
             layout = "auto" if kept else source.layout  # ways to keep, not to pack
             with open_recording(self.flat, layout=layout, size=size, flip=source.flip) as flat:
                 flaws = flaws_of_flat(flat, spacing=spacing)
@@ -257,10 +257,10 @@ class MethodOptions:
             raise UsageError(
                 f"--weights are those of stir: there is nothing that {', '.join(names)} would do with them"
             )
+        weights = DEFAULT if self.weights is None else self.weights
         windowed = [name for name in names if name in WINDOWED] or names  # where none is, each says so
         methods = [
-            make_method(name, weights=self.weights or DEFAULT, window=self.window if name in windowed else None)
-            for name in names
+            make_method(name, weights=weights, window=self.window if name in windowed else None) for name in names
         ]
         if self.bin == "auto":
             if recording is None:
@@ -424,7 +424,7 @@ class Reconstruction:
             if self.mending.mend is None and self.mending.flat is None:
                 notes.append("flawed pixels are left as they are: give --flat to have them mended")
             if self.picture.gain == "auto":
-                notes.append("the gain is that of the first 60 planes: give --gain for another")
+                notes.append("the gain is that of the first 60 planes used: give --gain for another")
         return Maker(engines, self.picture, recording, start, end, tuple(notes))
 
 

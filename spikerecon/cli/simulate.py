@@ -12,7 +12,7 @@ import click
 from spikerecon.cli.console import note_if_short, progress, say, write_json
 from spikerecon.cli.options import BAYER_PATTERNS, LAYOUTS, overwrite_option, quiet_option
 from spikerecon.errors import OutputError, RecordingError, UsageError
-from spikerecon.files import check_file, check_folder
+from spikerecon.files import check_file, check_folder, check_name
 
 if TYPE_CHECKING:
     from spikerecon.recording import Bytes
@@ -79,10 +79,15 @@ def command(
     spikerecon simulate race.mp4 -o race.dat --planes-per-frame 10 --noise --truth race
     """
     from spikerecon import windows
-    from spikerecon.recording import write_recording
+    from spikerecon.recording import check_recording, write_recording
     from spikerecon.simulate import SCENES, SensorNoise, sequence_entry, simulate
 
-    check_file(Path(output), overwrite and layout != "spikelink", sources=_files_of(source))
+    if layout == "spikelink":  # a folder, which replaces nothing
+        check_name(Path(output))
+        check_folder(Path(output).parent)
+        check_recording(Path(output), layout, overwrite)
+    else:
+        check_file(Path(output), overwrite, sources=_files_of(source))
     if size is None and layout == "raw1000" and source in SCENES:
         size = "1000x1000"
     scene, planes = _scene(source, size, planes, start, planes_per_frame, seed, colour=bayer is not None)

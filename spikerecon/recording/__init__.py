@@ -22,7 +22,7 @@ from spikerecon.recording.layouts import (
     parse_size,
     unpack,
 )
-from spikerecon.recording.opening import Recording, from_rows, open_recording
+from spikerecon.recording.opening import Recording, from_rows, is_npz, open_recording
 from spikerecon.recording.rates import (
     GOOD_RATE,
     RateSummary,
@@ -33,7 +33,7 @@ from spikerecon.recording.rates import (
     spike_counts,
 )
 from spikerecon.recording.views import cropped, mended
-from spikerecon.recording.writing import write_recording
+from spikerecon.recording.writing import check_recording, write_recording
 
 __all__ = [
     "GOOD_RATE",
@@ -49,11 +49,13 @@ __all__ = [
     "Size",
     "auto_gain",
     "auto_merge",
+    "check_recording",
     "cropped",
     "find_flaws",
     "flaws_in",
     "flaws_of_flat",
     "from_rows",
+    "is_npz",
     "mended",
     "open_recording",
     "pack",

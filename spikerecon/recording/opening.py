@@ -51,7 +51,11 @@ class Recording:
     turned upside down), `why` (how layout and size were settled), `notes` (the warnings so far).
     """
 
-    def __init__(self, name: str, layout: str, size: Size, flip: bool, why: str, source: Source) -> None:
+    def __init__(
+        self, name: str, layout: str, size: Size, flip: bool, why: str, source: Source, hint: str = ""
+    ) -> None:
+        """hint: what to do where it is too short."""
+        self._hint = hint
         self.name, self.layout, self.flip, self.why = name, layout, flip, why
         self.width, self.height = size
         self.notes: list[str] = []
@@ -139,8 +143,7 @@ class Recording:
     def _check_length(self) -> None:
         if (self.planes or 0) < MIN_PLANES:
             what = f"{self.planes} whole planes of {self.width}x{self.height} {self.layout}"
-            hint = "; if it is of another size, give --size" if self.layout == "packed" else ""
-            raise RecordingError(f"{self.name}: holds {what}; at least {MIN_PLANES} are needed{hint}")
+            raise RecordingError(f"{self.name}: holds {what}; at least {MIN_PLANES} are needed{self._hint}")
         if self.leftover_bytes:
             self.note(f"the last plane is cut off: its {self.leftover_bytes} bytes are left out")
 
@@ -217,7 +220,7 @@ def open_recording(
         raise UsageError(f"{path}: is a file; SpikeLink recordings are folders: give the one with 0, 1, 2 and 3 in it")
     elif not stat.S_ISREG(found.st_mode):
         return _open_stream(path, str(path), layout, size, flip, follow)
-    elif layout == "npz" or (layout == "auto" and _is_npz(path)):
+    elif layout == "npz" or (layout == "auto" and is_npz(path)):
         if found.st_size == 0:
             raise RecordingError(f"{path}: is empty")
         if follow is not None:
@@ -257,10 +260,10 @@ def _open_stream(
     return Recording(name, "packed", size, upside_down, "a stream is packed planes of the size given", source)
 
 
-def _is_npz(path: Path) -> bool:
-    """By its suffix, or its first bytes, which are those of a zip archive."""
-    if path.suffix.lower() == ".npz":
-        return True
+def is_npz(path: Path) -> bool:
+    """Whether a file is one of arrays, by its suffix, or its first bytes, which are those of a zip archive."""
+    if path.suffix.lower() == ".npz" or not path.is_file():
+        return path.suffix.lower() == ".npz"
     with opened(path) as file:
         return file.read(4) == b"PK\x03\x04"
 
@@ -307,6 +310,7 @@ def _open_store(
     if isinstance(store, FolderStore):
         name, why = "spikelink", f"{store.about}: "
         layout = "auto" if layout == "spikelink" else layout
+    hint = "; if it is of another size, give --size" if size is None else ""
     source: StoredSource | None = _raw_source(store, layout, size)
     if isinstance(source, raw1000.RawSource):
         settled, size, upside_down = "raw1000", raw1000.SIZE, False
@@ -330,7 +334,7 @@ def _open_store(
     if flip is not None:
         upside_down = flip
     whole: Source = source if follow is None else FollowedSource(source, follow)
-    recording = Recording(store.name, name if name == "spikelink" else settled, size, upside_down, why, whole)
+    recording = Recording(store.name, name if name == "spikelink" else settled, size, upside_down, why, whole, hint)
     for note in (*store.notes, doubt):
         if note:
             recording.note(note)

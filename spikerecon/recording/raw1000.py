@@ -118,7 +118,8 @@ class RawSource(StoredSource):
     Gaps are found when it is opened: where two neighbouring probes are in step nothing is missing in between (but for
     whole planes, which leave no trace), and else bisection finds it. There are so many probes that gaps which add up to
     whole planes are seen, too, unless they lie close to each other; a long file has no more of them than a short one.
-    Trailers are checked again in all that is read; rows that are missing or damaged are dark.
+    Bytes that were put in count as the loss of what a plane has besides. Trailers are checked again in all that is
+    read; rows that are missing or damaged are dark.
     """
 
     def __init__(self, store: Store, trailers: Trailers) -> None:
@@ -176,7 +177,8 @@ class RawSource(StoredSource):
         for probe in self._probes(self._last.offset, size):
             for before, after in self._gaps(self._last, probe):
                 run = self._runs[-1]
-                self._runs[-1] = _Run(run.begin, after.offset, run.lost)
+                # What is found behind a gap may begin before it: half of what was before and half of what was behind.
+                self._runs[-1] = _Run(run.begin, min(after.offset + HALF_ROW, size), run.lost)
                 lost = run.lost + _lost(before, after)
                 self._runs.append(_Run(self._resumes(before, after, run.lost, lost), size, lost))
             self._last = probe

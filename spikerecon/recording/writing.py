@@ -29,14 +29,8 @@ def write_recording(
     name exists, if nothing came, or it cannot be written; UsageError if planes fill no whole bytes, change in size, or
     have a size that the layout does not know.
     """
-    if layout not in _WRITERS:
-        raise UsageError(f"unknown layout {layout!r}: write one of {', '.join(_WRITERS)}")
     path = Path(path)
-    if path.suffix.lower() == ".npz" and layout != "npz":
-        raise UsageError(f"{path}: .npz files hold arrays, not {layout} planes: give another suffix, or the layout npz")
-    if path.is_dir() or (layout == "spikelink" and path.exists()):
-        raise OutputError(f"{path}: is a folder, or is to become one; give a name that is not there yet")
-    check_free(path, overwrite)
+    check_recording(path, layout, overwrite)
     planes = 0
 
     def counted() -> Iterator[tuple[Size, Bytes]]:
@@ -57,8 +51,21 @@ def write_recording(
     return planes
 
 
+def check_recording(path: Path, layout: str, overwrite: bool = False) -> None:
+    """Raises what `write_recording` raises before any work."""
+    if layout not in _WRITERS:
+        raise UsageError(f"unknown layout {layout!r}: write one of {', '.join(_WRITERS)}")
+    if path.suffix.lower() == ".npz" and layout != "npz":
+        raise UsageError(f"{path}: .npz files hold arrays, not {layout} planes: give another suffix, or the layout npz")
+    if path.is_dir() or (layout == "spikelink" and path.exists()):
+        raise OutputError(f"{path}: is a folder, or is to become one; give a name that is not there yet")
+    check_free(path, overwrite)
+
+
 def _written(layout: str, size: Size) -> Size:
     """The size, where the layout knows it."""
+    if min(size) < 1:
+        raise UsageError(f"{size[0]}x{size[1]} is no size of pictures")
     sizes = {"raw1000": (raw1000.SIZE,), "row-headers": LAYOUTS["row-headers"].sizes}.get(layout, (size,))
     if size not in sizes:
         known = " or ".join(f"{across}x{down}" for across, down in sizes)

@@ -50,7 +50,7 @@ class TrainSettings:
     def __post_init__(self) -> None:
         """Raises UsageError for what has to be above 0."""
         counts = (self.steps, self.batch, self.patch, self.pool, self.save_every)
-        if min(counts) < 1 or not (self.rate > 0 and self.clip > 0):
+        if min(counts) < 1 or not (0 < self.rate < math.inf and self.clip > 0):
             raise UsageError("steps, batch, patch, pool, save_every, learning rate and clip must be above 0")
 
 
@@ -128,6 +128,7 @@ class Trainer:
         self.model: nn.Module = DistributedDataParallel(model) if grouped else model
         # Going on from a stop sees new scenes, and so does every process.
         seed = self.settings.seed + 1_000_003 * self.step + 7919 * self.process
+        textures = textures.to(self.device)
         maker = SceneMaker(textures, self.settings.patch, self.device, seed + 1)
         self.batches = SpikeBatches(maker, batch=self.settings.batch, pool=self.settings.pool)
         held_out = SceneMaker(textures, self.settings.patch, self.device, VALIDATION_SEED)

@@ -158,7 +158,7 @@ class SceneMaker:
     """
 
     def __init__(self, textures: Textures, size: int, device: torch.device, seed: int) -> None:
-        self.textures = textures.to(device)
+        self.textures = textures
         self.size = size
         self.device = device
         self.generator = torch.Generator(device).manual_seed(seed)
