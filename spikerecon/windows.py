@@ -4,9 +4,9 @@ Centre c is the instant at which plane c starts. A window of n planes around it 
 n), that is [c - 30, c + 30) for 60 planes, [c - 30, c + 31) for the 61 of published weights.
 """
 
+import operator
 import re
 import sys
-from typing import SupportsIndex
 
 from spikerecon.errors import UsageError
 
@@ -42,8 +42,10 @@ def centers(
     range then goes on for ever, and whoever reads stops where planes run out. Raises UsageError for a step
     under 1 and for a range that is empty, not inside the recording, or shorter than one window.
     """
-    if not all(isinstance(number, SupportsIndex) for number in (step, start, end or 0)):
-        raise UsageError(f"step {step}, start {start} and end {end} are to be whole numbers of planes")
+    try:
+        step, start, end = operator.index(step), operator.index(start), None if end is None else operator.index(end)
+    except TypeError:
+        raise UsageError(f"step {step}, start {start} and end {end} are to be whole numbers of planes") from None
     if step < 1:
         raise UsageError(f"step {step} is out of range: it counts planes, from 1")
     stop = stop_of(planes, start, end)

@@ -262,8 +262,10 @@ def _open_stream(
 
 def is_npz(path: Path) -> bool:
     """Whether a file is one of arrays, by its suffix, or its first bytes, which are those of a zip archive."""
-    if path.suffix.lower() == ".npz" or not path.is_file():
-        return path.suffix.lower() == ".npz"
+    if path.suffix.lower() == ".npz":
+        return True
+    if not path.is_file():
+        return False
     with opened(path) as file:
         return file.read(4) == b"PK\x03\x04"
 
