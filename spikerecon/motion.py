@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -84,15 +84,16 @@ def follow(planes: Tensor, levels: int, stride: int) -> Iterator[Followed]:
         yield Followed(rates, resized / 2**level)
 
 
-def warp(features: Tensor, motion: Tensor, first: int = 0) -> Tensor:
-    """Backward warping, bilinear, the border repeated.
+def warp(features: Tensor, motions: Sequence[Tensor], first: int = 0) -> Sequence[Tensor]:
+    """Backward warping by each of some motions, bilinear, the border repeated.
 
-    features: (B, C, h, w). motion: (B, 2, r, w) in pixels, x then y, for rows `first` to `first + r`.
-    Returns (B, C, r, w), of the features' type, or as float32.
+    features: (B, C, h, w). motions: (B, 2, r, w) each, in pixels, x then y, for rows `first` to `first + r`.
+    Returns (B, C, r, w) each, of the features' type, or as float32.
     """
-    own, pixel = _places(*features.shape[2:], motion.device)
-    places = own[:, first : first + motion.shape[2]] + motion * pixel
-    return _whole(_in_strips(features, places, "border"), len(features), features.dtype)
+    own, pixel = _places(*features.shape[2:], features.device)
+    places = torch.cat([own[:, first : first + motion.shape[2]] + motion * pixel for motion in motions], 2)
+    warped = _whole(_in_strips(features, places, "border"), len(features), features.dtype)
+    return warped.chunk(len(motions), 2)
 
 
 @functools.lru_cache(maxsize=32)

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spikerecon.motion import FOLLOWED_CHANNELS, FOLLOWED_RATES, Followed, follow, warp
+from spikerecon.prelu import PReLU
 
 BLOCK_STRIDE = 20  # planes between the starts of neighbouring blocks
 BLOCKS = 3
@@ -156,12 +157,11 @@ class STIR(nn.Module):
 
     def forward(self, window: Tensor) -> list[Tensor]:
         """Pictures of all levels for windows (B, window_planes, H, W); level 1 first, unclamped (for training)."""
-        batch = window.shape[0]
         size = self.config.block_planes
         starts = range(0, BLOCKS * BLOCK_STRIDE, BLOCK_STRIDE)
         blocks = torch.cat([window[:, start : start + size] for start in starts])
         features = self.encode(blocks)
-        before, middle, after = ([f[i * batch : (i + 1) * batch] for f in features] for i in range(BLOCKS))
+        before, middle, after = map(list, zip(*(level.chunk(BLOCKS) for level in features), strict=True))
         return self.decode(before, middle, after)
 
     def reconstruct(self, window: Tensor) -> Tensor:
@@ -187,7 +187,7 @@ class ResidualBlock(nn.Module):
 
 def conv_prelu(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, slopes: int = 1) -> nn.Sequential:
     """A convolution that keeps the size (but for its stride) and a PReLU of `slopes` parameters."""
-    return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2), nn.PReLU(slopes))
+    return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2), PReLU(slopes))
 
 
 class SpikeEmbedding(nn.Module):
@@ -365,7 +365,7 @@ class MiddleDecoder(nn.Module):
             joined(
                 upsample_image(coarse.image),
                 middle,
-                *align(before, after, seen, self.warping),
+                *align(before, after, [seen], self.warping),
                 self.up_hidden(coarse.hidden),
                 motion,
                 *([followed.rates] if followed else []),
@@ -428,11 +428,7 @@ class BottomDecoder(nn.Module):
                 joined(
                     image[:, :, part],
                     middle[:, :, part],
-                    *(
-                        side
-                        for motion in seen
-                        for side in align(before, after, motion[:, :, part], self.warping, first)
-                    ),
+                    *align(before, after, [motion[:, :, part] for motion in seen], self.warping, first),
                     hidden[:, :, part],
                     *(motion[:, :, part] for motion in motions),
                     *([followed.rates[:, :, part]] if followed else []),
@@ -471,12 +467,15 @@ def upsample_motion(layer: nn.ConvTranspose2d, motion: Tensor) -> Tensor:
         return F.conv_transpose2d(motion, layer.weight.float(), bias, stride=2, padding=1)
 
 
-def align(before: Tensor, after: Tensor, motion: Tensor, warping: bool, first: int = 0) -> tuple[Tensor, Tensor]:
-    """The side blocks' features warped to the middle one's instant (equation 4), or as they are.
+def align(before: Tensor, after: Tensor, motions: list[Tensor], warping: bool, first: int = 0) -> list[Tensor]:
+    """The side blocks' features warped to the middle one's instant (equation 4) by each of some motions, or as they are:
+    before and after by the first one, then by the next.
 
-    motion may hold just some rows, from row `first` on: as many come back.
+    motions may hold just some rows, from row `first` on: as many come back.
     """
     if not warping:
-        rows = slice(first, first + motion.shape[2])
-        return before[:, :, rows], after[:, :, rows]
-    return warp(before, motion[:, :2], first), warp(after, motion[:, 2:], first)
+        rows = slice(first, first + motions[0].shape[2])
+        return [before[:, :, rows], after[:, :, rows]] * len(motions)
+    earlier = warp(before, [motion[:, :2] for motion in motions], first)
+    later = warp(after, [motion[:, 2:] for motion in motions], first)
+    return [side for both in zip(earlier, later, strict=True) for side in both]

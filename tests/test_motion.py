@@ -196,6 +196,9 @@ def test_warp_fetches_from_where_the_motion_points():
     motion = torch.zeros(1, 2, 6, 8)
     motion[:, 0] = 2  # x
     motion[:, 1] = -1  # y
-    warped = warp(features, motion)
+    (warped,) = warp(features, [motion])
     assert torch.allclose(warped[0, 0, 3, 1], features[0, 0, 2, 3], atol=1e-4)
     assert torch.allclose(warped[0, 0, 0, 7], features[0, 0, 0, 7], atol=1e-4)  # the border is repeated
+    both = warp(features, [torch.zeros_like(motion), motion])
+    assert torch.allclose(both[0], features, atol=1e-4)
+    assert torch.equal(both[1], warped)

@@ -76,9 +76,9 @@ def test_features_are_fetched_along_the_motion_that_is_seen(monkeypatch):
     """What the decoder predicts comes on top; of the finest level's groups, the last starts from no motion."""
     fetched = []
 
-    def align(before, after, motion, warping, first=0):
-        fetched.append(motion)
-        return real(before, after, motion, warping, first)
+    def align(before, after, motions, warping, first=0):
+        fetched.extend(motions)
+        return real(before, after, motions, warping, first)
 
     real = spikerecon.network.align
     monkeypatch.setattr(spikerecon.network, "align", align)

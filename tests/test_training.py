@@ -70,6 +70,20 @@ def test_spikes_count_the_light_of_their_patch(textures):
         assert torch.allclose(middle, truth.mean((1, 2, 3)), atol=0.03)
 
 
+@pytest.mark.parametrize("rate", [0.005, 0.05, 0.3])
+def test_noise_keeps_the_rate_from_the_first_plane_on_and_spreads_the_counts(textures, rate):
+    maker = SceneMaker(textures, 32, CPU, 3)
+    spikes = SpikeBatches(maker, batch=1, pool=1)._expose(torch.full((256, PLANES, 32, 32), rate))
+    assert set(spikes.unique().tolist()) <= {0.0, 1.0}
+    for part in (spikes, spikes[:, :10], spikes[:, -10:]):
+        # half of the patches have 0.002 of dark current on average, and one pixel in 1,300 stuck
+        assert part.mean().item() == pytest.approx(rate + 0.0013, rel=0.04)
+    spread = spikes.sum(1).flatten(1).var(1)
+    even = (60 * rate % 1) * (1 - 60 * rate % 1)
+    assert spread.quantile(0.2) < even + 0.02  # without noise only the phase tells
+    assert spread.quantile(0.9) > even + 60 * rate / 60  # with it, what so many photons would
+
+
 def test_scenes_move_and_come_from_the_seed_alone(textures):
     first, again, other = (SceneMaker(textures, 32, CPU, seed).render(4) for seed in (5, 5, 6))
     assert torch.equal(first, again)

@@ -300,12 +300,20 @@ class SpikeBatches:
         gain = 1 + flawed * (0.03 * normal(batch, 1, height, width) + 0.01 * normal(batch, 1, height, 1))
         dark = flawed * 0.004 * maker._uniform(batch, 1, height, width)
         light = rates * gain + dark
-        # Photons that make a spike: a real capture in the dark varies as with some 20.
-        photons = torch.exp(maker._uniform(batch, 1, 1, 1, low=math.log(10), high=math.log(400)))[noisy]
-        light[noisy] = torch.poisson(light[noisy] * photons, maker.generator) / photons
-        charge = light.clamp_(0, 1).cumsum(1)
-        charge += maker._uniform(batch, 1, height, width)
-        whole = charge.floor()
+        # Photons that make a spike: a real capture in the dark varies as with some 20. So many add up to a Gaussian walk
+        # (much quicker than Poisson's numbers), and a pixel fires when its charge is the highest yet. How far below that
+        # one begins is what keeps the rate from the first plane on: within 3 % at 0.005 spikes a plane, 1 % from 0.01.
+        photons = torch.exp(maker._uniform(batch, 1, 1, 1, low=math.log(10), high=math.log(400)))
+        seen = light[noisy]
+        light[noisy] = torch.addcmul(seen, (seen / photons[noisy]).sqrt_(), normal(*seen.shape))
+        light.clamp_(max=1)
+        highest = maker._uniform(batch, height, width)
+        below = torch.empty_like(highest).exponential_(generator=maker.generator)
+        charge = highest - below * (0.3 * flawed / photons)[:, 0]
+        for plane in light.unbind(1):  # on a CPU a tenth of the time of `cumsum` and `cummax`
+            charge += plane
+            plane.copy_(torch.maximum(highest, charge, out=highest))
+        whole = light.floor_()
         spikes = whole.diff(dim=1, prepend=torch.zeros_like(whole[:, :1])).clamp_(0, 1)
         broken = maker._uniform(batch, 1, height, width)
         share = 0.0015 * flawed
