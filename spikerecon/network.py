@@ -468,8 +468,8 @@ def upsample_motion(layer: nn.ConvTranspose2d, motion: Tensor) -> Tensor:
 
 
 def align(before: Tensor, after: Tensor, motions: list[Tensor], warping: bool, first: int = 0) -> list[Tensor]:
-    """The side blocks' features warped to the middle one's instant (equation 4) by each of some motions, or as they are:
-    before and after by the first one, then by the next.
+    """The side blocks' features warped to the middle one's instant (equation 4), or as they are: both by the first of
+    some motions, then both by the next.
 
     motions may hold just some rows, from row `first` on: as many come back.
     """

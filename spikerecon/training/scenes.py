@@ -300,9 +300,9 @@ class SpikeBatches:
         gain = 1 + flawed * (0.03 * normal(batch, 1, height, width) + 0.01 * normal(batch, 1, height, 1))
         dark = flawed * 0.004 * maker._uniform(batch, 1, height, width)
         light = rates * gain + dark
-        # Photons that make a spike: a real capture in the dark varies as with some 20. So many add up to a Gaussian walk
-        # (much quicker than Poisson's numbers), and a pixel fires when its charge is the highest yet. How far below that
-        # one begins is what keeps the rate from the first plane on: within 3 % at 0.005 spikes a plane, 1 % from 0.01.
+        # Photons that make a spike: a real capture in the dark varies as with some 20. So many add up to a Gaussian
+        # walk, which is drawn in a tenth of the time of Poisson's numbers, and a pixel fires when its charge is the
+        # highest yet. How far below that it begins keeps the rate from the first plane on (at 0.005 within 3 %).
         photons = torch.exp(maker._uniform(batch, 1, 1, 1, low=math.log(10), high=math.log(400)))
         seen = light[noisy]
         light[noisy] = torch.addcmul(seen, (seen / photons[noisy]).sqrt_(), normal(*seen.shape))
