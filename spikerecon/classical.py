@@ -42,7 +42,7 @@ def interval_lengths(planes: Tensor) -> Tensor:
     quiet = 1 - planes.transpose(0, 1).to(torch.uint8)
     size = torch.uint8 if len(quiet) < 255 else torch.int16
     quiet = quiet.to(size)
-    lengths, ahead = (torch.ones_like(quiet) for _ in range(2))
+    lengths, ahead = torch.ones_like(quiet), torch.empty_like(quiet)
     # Until and with a plane, and after it: each is one more than its neighbour's where that, or it, is silent.
     for plane in range(1, len(quiet)):
         torch.addcmul(lengths[plane], lengths[plane - 1], quiet[plane - 1], out=lengths[plane])

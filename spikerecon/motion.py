@@ -263,7 +263,7 @@ def followed_rates(planes: Tensor, motion: Tensor) -> Tensor:
     at_once = CPU_PLANES if planes.device.type == "cpu" else max(b - a for a, b in itertools.pairwise(STRETCHES))
     here = motion.new_ones(at_once, batch, 3, height, width)  # a pixel's two rates, and that it is there
     still = motion.new_zeros(batch, len(STILL_BOUNDS), height, width)
-    moved: dict[int, Tensor] = {}  # by a stretch's start: sums of both rates along the motion, and planes in view
+    moved: dict[int, Tensor] = {}  # by a stretch's start, in strips: both rates along the motion, and planes in view, summed
     for begin, end in itertools.pairwise(STRETCHES):
         # A spike tells of light until half a plane before its end, on average: an interval, too, comes half a plane
         # late, and the instant lies between this one's and the next one's.
@@ -284,7 +284,7 @@ def followed_rates(planes: Tensor, motion: Tensor) -> Tensor:
                 if low <= first < high:
                     still[:, place].add_(_sum(now[:, :, 1]), alpha=1 / (high - low))
         assert strips is not None
-        moved[begin] = _whole(strips, batch, motion.dtype)
+        moved[begin] = strips
     means = []
     for bounds, channel in ((SPIKE_BOUNDS, 0), (INTERVAL_BOUNDS, 1)):
         parts = [
@@ -294,7 +294,7 @@ def followed_rates(planes: Tensor, motion: Tensor) -> Tensor:
         sums, views = (torch.stack([part[:, place] for part in parts], 1) for place in (channel, 2))
         whole = sums.sum(1, keepdim=True) / (views.sum(1, keepdim=True) + 1e-3)
         means.append(sums.add_(whole, alpha=1e-3).div_(views.add_(1e-3)))
-    return torch.cat([*means, still, motion[:, :2]], 1)
+    return torch.cat([_whole(torch.cat(means, 1), batch, motion.dtype), still, motion[:, :2]], 1)
 
 
 def _sum(x: Tensor) -> Tensor:
