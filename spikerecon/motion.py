@@ -263,7 +263,7 @@ def followed_rates(planes: Tensor, motion: Tensor) -> Tensor:
     at_once = CPU_PLANES if planes.device.type == "cpu" else max(b - a for a, b in itertools.pairwise(STRETCHES))
     here = motion.new_ones(at_once, batch, 3, height, width)  # a pixel's two rates, and that it is there
     still = motion.new_zeros(batch, len(STILL_BOUNDS), height, width)
-    moved: dict[int, Tensor] = {}  # by a stretch's start, in strips: both rates along the motion, and planes in view, summed
+    moved: dict[int, Tensor] = {}  # by a stretch's start: sums of rates along the motion, and of views, in strips
     for begin, end in itertools.pairwise(STRETCHES):
         # A spike tells of light until half a plane before its end, on average: an interval, too, comes half a plane
         # late, and the instant lies between this one's and the next one's.
