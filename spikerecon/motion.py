@@ -1,33 +1,19 @@
-"""Motion, seen in the spikes themselves: estimated over a window, and firing rates followed along it.
+"""How a scene moves at a window's middle, as its spikes tell.
 
-What moves through a block of 20 planes is blurred in its firing rates. Once its motion is known, planes can be laid
-over each other so that the scene stands still, as at the window's middle, and rates be taken from all of them; and the
-decoder need not find out anew where to fetch the features of the other blocks from.
-Motion is found by Lucas and Kanade's method (IJCAI 1981), coarse to fine in space and in time.
+By Lucas and Kanade's method (IJCAI 1981), coarse to fine in space and in time. What moves too fast for that, such as a
+rotor's blades, is sought apart.
 """
 
 from __future__ import annotations
 
 import functools
-import itertools
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from spikerecon.classical import interval_lengths
-
-# Planes from a window's start, bounds of the means that `followed_rates` gives.
-SPIKE_BOUNDS = (0, 14, 30, 46, 60)
-INTERVAL_BOUNDS = (0, 10, 20, 26, 30, 34, 40, 50, 60)
-STILL_BOUNDS = ((20, 40), (26, 34))
-FOLLOWED_RATES = len(SPIKE_BOUNDS) - 1 + len(INTERVAL_BOUNDS) - 1 + len(STILL_BOUNDS)
-FOLLOWED_CHANNELS = FOLLOWED_RATES + 2  # and the velocity
-STRETCHES = sorted({*SPIKE_BOUNDS, *INTERVAL_BOUNDS})  # planes between two of these go into the same means
+from spikerecon.warp import fetched, joined_strips, places_of
 
 CELLS = (2, 4, 8)  # pixels a side of a motion field's cells, and of coarser ones
 BIN = 5  # planes averaged before motion is looked for
@@ -52,90 +38,27 @@ SEARCH = (
     Search(2, 20),
     Search(2, 30, accelerating=True),
 )
-# Followed at once on a CPU, whose caches are small. A GPU takes a stretch, or else ordering the work would take longer
-# than doing it.
-CPU_PLANES = 1
-
-FASTEST = 2.0  # pixels a plane
 QUICKEST = 0.04  # pixels a plane, faster with every plane
 
-
-@dataclass
-class Followed:
-    """What a window's spikes tell of its motion, at the size of one level of the decoder."""
-
-    rates: Tensor  # (B, FOLLOWED_CHANNELS, h, w), see `followed_rates`
-    motion: Tensor  # (B, 4, h, w), pixels: x, y to the earlier block, x, y to the later one
-
-
-@torch.no_grad()
-def follow(planes: Tensor, levels: int, stride: int) -> Iterator[Followed]:
-    """Motion, and rates followed along it, at the sizes of levels 1 (full size) to `levels`.
-
-    planes: (B, 60, H, W) of 0 and 1, H and W multiples of 8. stride: planes from block to block.
-    """
-    field = motion_field(planes)
-    rates = followed_rates(planes, field)
-    sides = torch.arange(-stride, stride + 1, 2 * stride, device=planes.device)
-    motion = displacement(field, sides).flatten(1, 2)
-    for level in range(levels):
-        rates = F.avg_pool2d(rates, 2) if level else rates
-        resized = F.interpolate(motion, rates.shape[2:], mode="bilinear", align_corners=False)
-        yield Followed(rates, resized / 2**level)
-
-
-def warp(features: Tensor, motions: Sequence[Tensor], first: int = 0) -> Sequence[Tensor]:
-    """Backward warping by each of some motions, bilinear, the border repeated.
-
-    features: (B, C, h, w). motions: (B, 2, r, w) each, in pixels, x then y, for rows `first` to `first + r`.
-    Returns (B, C, r, w) each, of the features' type, or as float32.
-    """
-    own, pixel = _places(*features.shape[2:], features.device)
-    places = torch.cat([own[:, first : first + motion.shape[2]] + motion * pixel for motion in motions], 2)
-    warped = _whole(_in_strips(features, places, "border"), len(features), features.dtype)
-    return warped.chunk(len(motions), 2)
-
-
-@functools.lru_cache(maxsize=32)
-@torch.inference_mode(False)
-def _places(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Where pixels are, (2, h, w): x and y from -1 to 1 between the middles of the outermost ones; and a pixel's size
-    in that measure, (2, 1, 1)."""
-    x, y = (torch.linspace(-1, 1, size, device=device) for size in (width, height))
-    pixel = torch.tensor([2 / max(size - 1, 1) for size in (width, height)], device=device)
-    return torch.stack(torch.meshgrid(x, y, indexing="xy")), pixel.view(2, 1, 1)
-
-
-def _in_strips(features: Tensor, places: Tensor, outside: str) -> Tensor:
-    """Features (B, C, h, w) at places (B, 2, r, w), in float32, each picture as S strips one above the other:
-    (B S, C, r / S, w).
-
-    outside: "border", which is repeated, or "zeros". On a CPU grid_sample gives a core to each picture: one that is
-    alone goes in strips.
-    """
-    batch = len(features)
-    strips = math.gcd(places.shape[2], 8) if batch == 1 and features.device.type == "cpu" else 1
-    grids = places.unflatten(2, (strips, -1)).permute(0, 2, 3, 4, 1).flatten(0, 1)
-    with torch.autocast(features.device.type, enabled=False):
-        pictures = features.float().expand(strips * batch, -1, -1, -1)
-        return F.grid_sample(pictures, grids, "bilinear", outside, align_corners=True)
-
-
-def _whole(strips: Tensor, batch: int, dtype: torch.dtype) -> Tensor:
-    """Pictures joined again from their strips, channels-last, as `dtype`; as they are where each is one strip."""
-    if len(strips) == batch:
-        return strips  # whoever joins it with others changes its type and form in one go
-    _, channels, _, width = strips.shape
-    return strips.to(dtype).movedim(1, -1).reshape(batch, -1, width, channels).movedim(-1, 1)
+# What is FAST, such as a rotor's blades, is sought apart: first among velocities that cells of the largest size tell
+# from each other, then as motion that is affine around every place, as that of all that turns.
+FAST, FASTEST = 2.0, 5.6  # pixels a plane
+LEAP = 0.8  # pixels a plane, from one such velocity to the next
+PURSUIT = (Search(8, 10), Search(4, 10), Search(4, 15), Search(4, 20), Search(4, 30))
+AROUND = 4.0  # largest cells: sigma of what lies around
+MANY = 0.05  # of what lies around, so that it is no chance
+TERMS = 7  # derivatives of a path, for half a turn within a window
+CLEARLY = 0.8  # of two motions the better one leaves less than this share of the other's changes
 
 
 @torch.no_grad()
 def motion_field(planes: Tensor) -> Tensor:
     """How the scene moves at the middle of a window.
 
-    planes: (B, 60, H, W) of 0 and 1, H and W multiples of 8. Returns float32 (B, 4, H / 2, W / 2): velocity x, y in
-    pixels a plane and acceleration x, y in pixels a plane squared. t planes after the middle, what was at p then is at
-    p + velocity t + acceleration t^2 / 2. Where nothing can be told, velocity is that of what lies around.
+    planes: (B, 60, H, W) of 0 and 1, H and W multiples of 8. Returns float32 (B, 2 N, H / 2, W / 2), derivatives by
+    time of where things are: velocity x, y in pixels a plane, acceleration x, y in pixels a plane squared, and so on.
+    N is 2, or TERMS where something is FAST. t planes after the middle, what was at p then is at p + velocity t +
+    acceleration t^2 / 2 + .... Where nothing can be told, velocity is that of what lies around.
     """
     batch, count, height, width = planes.shape
     with torch.autocast(planes.device.type, enabled=False):
@@ -146,23 +69,130 @@ def motion_field(planes: Tensor) -> Tensor:
         pyramid = {size: F.avg_pool2d(cells, size // CELLS[0]) for size in CELLS}
         motion = torch.zeros_like(pyramid[SEARCH[0].size][:, :4])
         for search in SEARCH:
-            near = slice((count // 2 - search.span) // BIN, (count // 2 + search.span) // BIN)
-            seen = pyramid[search.size][:, near]
-            if motion.shape[2:] != seen.shape[2:]:
-                motion = F.interpolate(motion, seen.shape[2:], mode="bilinear", align_corners=False)
-            noise = 6e-4 + 0.03 / (light * 2 * search.span * search.size**2)
-            motion = _smooth(_corrected(motion, seen, search, noise), 1.2)
+            seen = _near(pyramid[search.size], search.span)
+            motion = _smooth(_corrected(_resized(motion, seen), seen, search, light), 1.2)
+        return _with_fast(motion, pyramid, light)
+
+
+def _near(rates: Tensor, span: int) -> Tensor:
+    """Of binned rates (B, T, h, w) those of `span` planes to both sides of the middle."""
+    middle = rates.shape[1] // 2
+    return rates[:, middle - span // BIN : middle + span // BIN]
+
+
+def _with_fast(motion: Tensor, pyramid: dict[int, Tensor], light: Tensor) -> Tensor:
+    """The motion, that of FAST things put in where rates clearly change less along it."""
+    coarse = CELLS[-1]
+    velocity, fast = _leap(_near(pyramid[coarse], PURSUIT[0].span), light)
+    near = _smooth(fast, AROUND) > MANY
+    if not near.any():
         return motion
+    say = fast
+    for _ in range(3):
+        pursued, agreement = _affine(velocity, say)
+        say = fast * agreement
+    for search in PURSUIT:
+        seen = _near(pyramid[search.size], search.span)
+        velocity = _corrected(_resized(pursued, seen), seen, search, light)[:, :2]
+        pursued, agreement = _affine(F.avg_pool2d(velocity, coarse // search.size), say)
+        say = fast * agreement
+    pursued = _resized(pursued, motion)
+    slow, quick = (_unrest(each, pyramid[CELLS[0]]) for each in (motion, pursued))
+    better = (_resized(near.float(), motion) > 0.5) & (quick < CLEARLY * slow)
+    if not better.any():
+        return motion
+    return torch.where(better, pursued, F.pad(motion, (0, 0, 0, 0, 0, pursued.shape[1] - motion.shape[1])))
+
+
+def _resized(x: Tensor, to: Tensor) -> Tensor:
+    return F.interpolate(x, to.shape[2:], mode="bilinear", align_corners=False) if x.shape[2:] != to.shape[2:] else x
+
+
+@functools.cache
+@torch.inference_mode(False)
+def _leaps(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Velocities up to FASTEST (V, 2), and by how many of the largest cells things have moved by them at the instants
+    of a search's bins (T, V, 2)."""
+    steps = LEAP * torch.arange(-round(FASTEST / LEAP), round(FASTEST / LEAP) + 1, device=device)
+    velocities = torch.cartesian_prod(steps, steps)
+    velocities = velocities[velocities.norm(dim=1) < FASTEST + LEAP / 2]
+    times, _, _ = _courses(PURSUIT[0], device)
+    return velocities, (velocities * times.view(-1, 1, 1) / CELLS[-1]).round().long()
+
+
+def _leap(seen: Tensor, light: Tensor) -> tuple[Tensor, Tensor]:
+    """The FAST velocity by which rates change least, and where they clearly change less than by any slower one.
+
+    seen: (B, T, h, w), in the largest cells. light: their mean in spikes per plane, (B, 1, 1, 1). Returns pixels x, y
+    a plane, (B, 2, h, w), and 1.0 or 0.0, (B, 1, h, w).
+    """
+    velocities, leaps = _leaps(seen.device)
+    reach = round(FASTEST * PURSUIT[0].span / CELLS[-1])
+    padded = F.pad(seen, (reach, reach, reach, reach), mode="replicate")
+    places = padded.unfold(2, seen.shape[2], 1).unfold(3, seen.shape[3], 1)  # (B, T, y, x, h, w)
+    moved = torch.stack([places[:, i, leap[:, 1] + reach, leap[:, 0] + reach] for i, leap in enumerate(leaps)], 1)
+    change = (moved - moved.mean(1, keepdim=True)).abs().mean(1)  # (B, V, h, w)
+    change = F.avg_pool2d(change, 3, 1, 1, count_include_pad=False)
+    fast = velocities.norm(dim=1) > FAST
+    least, which = change[:, fast].min(1, keepdim=True)
+    noise = 0.003 / light  # the least of so many is small by chance
+    clear = least + noise < CLEARLY * change[:, ~fast].amin(1, keepdim=True)
+    return velocities[fast][which[:, 0]].movedim(-1, 1), clear.float()
+
+
+def _affine(velocity: Tensor, say: Tensor) -> tuple[Tensor, Tensor]:
+    """The paths of what moves with the velocities around, which are taken as affine in place.
+
+    velocity: (B, 2, h, w), pixels a plane, in the largest cells. say: (B, 1, h, w), the weight of each. Returns
+    derivatives by time of where things are, (B, 2 TERMS, h, w), and how well each velocity agrees with those around,
+    0 to 1, (B, 1, h, w).
+    """
+    cells = (torch.arange(size, device=velocity.device) - (size - 1) / 2 for size in velocity.shape[:1:-1])
+    place = CELLS[-1] * torch.stack(torch.meshgrid(*cells, indexing="xy")).expand_as(velocity)
+    products = [(each[:, :, None] * place[:, None]).flatten(1, 2) for each in (place, velocity)]
+    sums = _smooth(say * torch.cat([torch.ones_like(say), place, velocity, *products], 1), AROUND)
+    middle, mean, spread, slope = (sums[:, 1:] / sums[:, :1].clamp(min=1e-4)).split([2, 2, 4, 4], 1)
+    ridge = CELLS[-1] ** 2 * torch.eye(2, device=velocity.device)[..., None, None] / 10
+    spread = spread.unflatten(1, (2, 2)) - middle[:, :, None] * middle[:, None] + ridge
+    slope = slope.unflatten(1, (2, 2)) - mean[:, :, None] * middle[:, None]
+    (xx, xy), (_, yy) = (row.unbind(1) for row in spread.unbind(1))
+    slope = _product(slope, torch.stack([yy, -xy, -xy, xx], 1).unflatten(1, (2, 2)))
+    slope = (slope / (xx * yy - xy * xy)[:, None, None]).clamp(-0.1, 0.1)
+    around = _limited(mean + _product(slope, (place - middle)[:, :, None])[:, :, 0], FASTEST)
+    derivatives = [around]
+    while len(derivatives) < TERMS:
+        derivatives.append(_product(slope, derivatives[-1][:, :, None])[:, :, 0])
+    agreement = 1 / (1 + 4 * (velocity - around).square().sum(1, keepdim=True)).square()
+    return torch.cat(derivatives, 1), agreement
+
+
+def _product(left: Tensor, right: Tensor) -> Tensor:
+    """Matrix products at every pixel: (B, I, J, h, w) and (B, J, K, h, w) to (B, I, K, h, w)."""
+    return (left[:, :, :, None] * right[:, None]).sum(2)
+
+
+def _unrest(motion: Tensor, cells: Tensor) -> Tensor:
+    """How much rates (B, T, h, w) near the middle still change along the motion: their variance (B, 1, h, w)."""
+    search = Search(CELLS[0], 20)
+    times, _, _ = _courses(search, cells.device)
+    moved, view = _moved(motion, _near(cells, search.span), times, search.size)
+    bins = view.sum(1, keepdim=True)
+    mean = moved.sum(1, keepdim=True) / bins.clamp(min=0.5)
+    variance = (moved - view * mean).square().sum(1, keepdim=True) / bins.clamp(min=0.5)
+    return _smooth(variance.masked_fill(bins < 2, 1e3), 2.0)
 
 
 def displacement(motion: Tensor, times: Tensor) -> Tensor:
     """Pixels x, y, (B, T, 2, h, w), between where things are at a window's middle and some planes later.
 
-    motion: (B, 4, h, w), velocities and accelerations. times: (T,), in planes.
+    motion: (B, 2 N, h, w), as of `motion_field`. times: (T,), in planes.
     """
-    velocity, acceleration = motion[:, None].split(2, 2)
     t = times.view(-1, 1, 1, 1)
-    return velocity * t + acceleration * (t * t / 2)
+    derivatives = motion[:, None].split(2, 2)
+    moved = torch.zeros_like(derivatives[0])
+    for order in range(len(derivatives), 0, -1):
+        moved = (moved + derivatives[order - 1]) * (t / order)
+    return moved
 
 
 @functools.cache
@@ -176,19 +206,27 @@ def _courses(search: Search, device: torch.device) -> tuple[Tensor, Tensor, Tens
     return times, courses, (courses - courses.mean(1, keepdim=True)).square().sum(1)
 
 
-def _corrected(motion: Tensor, seen: Tensor, search: Search, noise: Tensor) -> Tensor:
+def _moved(motion: Tensor, seen: Tensor, times: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Rates (B, T, h, w) in cells of `size` pixels as they are along the motion, 0 where it has left the picture, and
+    how much of each is in view (B, T, h, w)."""
+    batch, count, height, width = seen.shape
+    own, pixel = places_of(height, width, seen.device)
+    places = own + (displacement(motion, times) * (pixel / size)).flatten(0, 1)
+    there = torch.stack([seen, torch.ones_like(seen)], 2).flatten(0, 1)
+    moved = joined_strips(fetched(there, places, "zeros"), batch * count, seen.dtype)
+    moved, view = moved.view(batch, count, 2, height, width).unbind(2)
+    return moved, view
+
+
+def _corrected(motion: Tensor, seen: Tensor, search: Search, light: Tensor) -> Tensor:
     """The motion, better by a step of Lucas and Kanade's: how rates still change along it tells what it lacks.
 
-    motion: (B, 4, h, w). seen: rates (B, T, h, w) in the search's cells. noise: (B, 1, 1, 1), the squared slope below
-    which a texture is no texture.
+    motion: (B, 2 N, h, w). seen: rates (B, T, h, w) in the search's cells. light: their mean in spikes per plane,
+    (B, 1, 1, 1).
     """
-    batch, count, height, width = seen.shape
+    noise = 6e-4 + 0.03 / (light * 2 * search.span * search.size**2)  # squared slope of what is no texture
     times, courses, whole = _courses(search, seen.device)
-    own, pixel = _places(height, width, seen.device)
-    places = own + (displacement(motion, times) * (pixel / search.size)).flatten(0, 1)
-    there = torch.stack([seen, torch.ones_like(seen)], 2).flatten(0, 1)
-    moved = _whole(_in_strips(there, places, "zeros"), batch * count, seen.dtype)
-    moved, view = moved.view(batch, count, 2, height, width).unbind(2)
+    moved, view = _moved(motion, seen, times, search.size)
     # What has left the picture has no say: every sum over time is over what is in view.
     bins = view.sum(1, keepdim=True).clamp(min=0.5)
     mean = moved.sum(1, keepdim=True) / bins
@@ -208,12 +246,12 @@ def _corrected(motion: Tensor, seen: Tensor, search: Search, noise: Tensor) -> T
     xx, xy, yy, x, y = _smooth(torch.cat(products, 1), 2.0).unflatten(1, (5, -1)).unbind(1)  # (B, C, h, w) each
     xx, yy = xx + noise, yy + noise
     steps = torch.stack([xy * y - yy * x, xy * x - xx * y], 2) * (search.size / (xx * yy - xy * xy))[:, :, None]
-    velocity, acceleration = motion.split(2, 1)
+    velocity, acceleration, further = motion[:, :2], motion[:, 2:4], motion[:, 4:]
     velocity = _limited(velocity + _limited(steps[:, 0], 1.5 * search.size / search.span), FASTEST)
     if search.accelerating:
         step = _limited(steps[:, 1], 3 * search.size / search.span**2)
         acceleration = _limited(acceleration + step, QUICKEST)
-    return torch.cat([velocity, acceleration], 1)
+    return torch.cat([velocity, acceleration, further], 1)
 
 
 def _smooth(x: Tensor, sigma: float) -> Tensor:
@@ -240,63 +278,3 @@ def _limited(vectors: Tensor, longest: float) -> Tensor:
     """Vectors (B, 2, h, w), those that are too long shortened."""
     lengths = torch.hypot(vectors[:, :1], vectors[:, 1:])
     return vectors * (longest / lengths.clamp(min=longest))
-
-
-@torch.no_grad()
-def followed_rates(planes: Tensor, motion: Tensor) -> Tensor:
-    """Firing rates of a window, its planes moved to where the scene was at the middle.
-
-    planes: (B, 60, H, W) of 0 and 1, H and W multiples of 8. motion: their `motion_field`.
-    Returns float32 (B, FOLLOWED_CHANNELS, H, W): means of spikes between SPIKE_BOUNDS, means of one over the
-    inter-spike interval between INTERVAL_BOUNDS, the same between STILL_BOUNDS without being moved, all in spikes per
-    plane; and the velocity x, y in pixels a plane. Means are over the planes in which a place is in view; where it
-    never is, that of the whole window stands in.
-    """
-    batch, count, height, width = planes.shape
-    motion = F.interpolate(motion, (height, width), mode="bilinear", align_corners=False)
-    own, pixel = _places(height, width, planes.device)
-    velocity, acceleration = (motion * pixel.repeat(2, 1, 1)).split(2, 1)
-    lengths = interval_lengths(planes).transpose(0, 1)  # time first, as all that follows
-    lengths = torch.cat([lengths, lengths[-1:]])  # the last has no next one
-    times = (torch.arange(count, device=planes.device) + (0.5 - count / 2)).view(-1, 1, 1, 1, 1)
-    squares = times * times / 2
-    at_once = CPU_PLANES if planes.device.type == "cpu" else max(b - a for a, b in itertools.pairwise(STRETCHES))
-    here = motion.new_ones(at_once, batch, 3, height, width)  # a pixel's two rates, and that it is there
-    still = motion.new_zeros(batch, len(STILL_BOUNDS), height, width)
-    moved: dict[int, Tensor] = {}  # by a stretch's start: sums of rates along the motion, and of views, in strips
-    for begin, end in itertools.pairwise(STRETCHES):
-        # A spike tells of light until half a plane before its end, on average: an interval, too, comes half a plane
-        # late, and the instant lies between this one's and the next one's.
-        rates = lengths[begin : end + 1].float().reciprocal_()
-        strips: Tensor | None = None
-        for first in range(begin, end, at_once):
-            last = min(first + at_once, end)
-            now = here[: last - first]
-            now[:, :, 0] = planes[:, first:last].transpose(0, 1)
-            of_now = rates[first - begin : last - begin + 1]
-            torch.lerp(of_now[:-1], of_now[1:], 0.5, out=now[:, :, 1])
-            # `displacement` from a pixel's own place, in two passes instead of three.
-            places = torch.addcmul(own, velocity, times[first:last]).addcmul_(acceleration, squares[first:last])
-            seen = _in_strips(now.flatten(0, 1), places.flatten(0, 1), "zeros")
-            seen = _sum(seen.unflatten(0, (last - first, -1)))
-            strips = seen if strips is None else strips.add_(seen)
-            for place, (low, high) in enumerate(STILL_BOUNDS):
-                if low <= first < high:
-                    still[:, place].add_(_sum(now[:, :, 1]), alpha=1 / (high - low))
-        assert strips is not None
-        moved[begin] = strips
-    means = []
-    for bounds, channel in ((SPIKE_BOUNDS, 0), (INTERVAL_BOUNDS, 1)):
-        parts = [
-            functools.reduce(torch.add, [moved[begin] for begin in moved if low <= begin < high])
-            for low, high in itertools.pairwise(bounds)
-        ]
-        sums, views = (torch.stack([part[:, place] for part in parts], 1) for place in (channel, 2))
-        whole = sums.sum(1, keepdim=True) / (views.sum(1, keepdim=True) + 1e-3)
-        means.append(sums.add_(whole, alpha=1e-3).div_(views.add_(1e-3)))
-    return torch.cat([_whole(torch.cat(means, 1), batch, motion.dtype), still, motion[:, :2]], 1)
-
-
-def _sum(x: Tensor) -> Tensor:
-    """Over the first dimension, where there is more than one of it: a sum of one would be a copy."""
-    return x.sum(0) if len(x) > 1 else x[0]

@@ -16,8 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spikerecon.motion import FOLLOWED_CHANNELS, FOLLOWED_RATES, Followed, follow, warp
+from spikerecon.follow import FOLLOWED_CHANNELS, FOLLOWED_RATES, Followed, follow
 from spikerecon.prelu import PReLU
+from spikerecon.warp import warp
 
 BLOCK_STRIDE = 20  # planes between the starts of neighbouring blocks
 BLOCKS = 3
@@ -41,7 +42,7 @@ class StirConfig:
     attention, warping: False leaves that part out (paper, tables 3b and 3c).
     rate_scale: firing rate, in spikes per plane, that a picture value of 1.0 stands for.
     follow: whether the decoder, at every level but the coarsest, is given the motion that is seen in the spikes (see
-    `motion`): what it predicts then comes on top, rates followed along it come in, and linear filters of them, in
+    `follow`): what it predicts then comes on top, rates followed along it come in, and linear filters of them, in
     shares that it predicts, are added to the picture. The paper's network goes without.
     """
 

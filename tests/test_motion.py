@@ -9,17 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from spikerecon import motion
+from spikerecon import follow as follow_module
+from spikerecon.follow import FOLLOWED_CHANNELS, INTERVAL_BOUNDS, SPIKE_BOUNDS, follow
 from spikerecon.metrics import psnr
-from spikerecon.motion import (
-    FOLLOWED_CHANNELS,
-    INTERVAL_BOUNDS,
-    SPIKE_BOUNDS,
-    displacement,
-    follow,
-    motion_field,
-    warp,
-)
+from spikerecon.motion import TERMS, displacement, motion_field
+from spikerecon.warp import warp
 
 HEIGHT, WIDTH = 96, 128
 SPIKES, INTERVALS = len(SPIKE_BOUNDS) - 1, len(INTERVAL_BOUNDS) - 1
@@ -34,16 +28,31 @@ def texture() -> Tensor:
     return (0.5 * sum(both)).clamp(0.1, 0.9)
 
 
-def recorded(path, light: float = 0.6) -> tuple[Tensor, Tensor]:
+def pixels(height: int, width: int) -> tuple[Tensor, ...]:
+    """y and x from the middle."""
+    return torch.meshgrid(torch.arange(height) - height / 2, torch.arange(width) - width / 2, indexing="ij")
+
+
+def recorded(path, light: float = 0.6, size: tuple[int, int] = (HEIGHT, WIDTH)) -> tuple[Tensor, Tensor]:
     """60 planes (1, 60, H, W) of the texture and its rate at their middle. path: pixel positions (2, H, W) at a time
     to the texture's positions."""
-    y, x = torch.meshgrid(torch.arange(HEIGHT) - HEIGHT / 2, torch.arange(WIDTH) - WIDTH / 2, indexing="ij")
+    y, x = pixels(*size)
     times = [*(torch.arange(60) + 0.5 - 30).tolist(), 0.0]
     grid = torch.stack([torch.stack(path(x, y, t), -1) / 200 for t in times])
     seen = light * F.grid_sample(texture().expand(61, -1, -1, -1), grid, align_corners=False)[:, 0]
-    phase = torch.rand(HEIGHT, WIDTH, generator=torch.Generator().manual_seed(1))
+    phase = torch.rand(size, generator=torch.Generator().manual_seed(1))
     charge = (seen[:60].cumsum(0) + phase).floor()
     return charge.diff(dim=0, prepend=torch.zeros_like(charge[:1]))[None], seen[60]
+
+
+def turning(spin: float):
+    """Radians a plane."""
+    return lambda x, y, t: turned(x, y, -spin * t)
+
+
+def turned(x: Tensor, y: Tensor, angle: float) -> tuple[Tensor, Tensor]:
+    c, s = math.cos(angle), math.sin(angle)
+    return c * x - s * y, s * x + c * y
 
 
 def moving(velocity, acceleration=(0.0, 0.0)):
@@ -63,10 +72,10 @@ def inner(field: Tensor) -> Tensor:
 @pytest.mark.parametrize("light", [0.6, 0.15])
 def test_the_motion_of_a_pan_is_found(velocity, light):
     field = motion_field(recorded(moving(velocity), light)[0])
-    assert field.shape == (1, 4, HEIGHT // 2, WIDTH // 2)
+    assert field.shape[2:] == (HEIGHT // 2, WIDTH // 2)
     error = inner(field)[0, :2] - torch.tensor(velocity).view(2, 1, 1)
     assert error.norm(dim=0).median() < 0.05
-    assert inner(field)[0, 2:].norm(dim=0).median() < 0.006
+    assert inner(field)[0, 2:4].norm(dim=0).median() < 0.006
 
 
 @pytest.mark.parametrize("velocity", [(1.2, 0.0), (-0.5, 0.9)])
@@ -83,16 +92,51 @@ def test_acceleration_is_found():
 
 def test_what_turns_is_found():
     spin = 0.012
-
-    def turned(x, y, t):
-        c, s = math.cos(spin * t), math.sin(spin * t)
-        return c * x + s * y, c * y - s * x
-
-    field = motion_field(recorded(turned)[0])[0]
+    field = motion_field(recorded(turning(spin))[0])[0]
     y, x = torch.meshgrid(2 * torch.arange(48) + 1 - HEIGHT / 2, 2 * torch.arange(64) + 1 - WIDTH / 2, indexing="ij")
     near = (x.abs() < 40) & (y.abs() < 32)
     error = (field[:2] - spin * torch.stack([-y, x])).norm(dim=0)
     assert error[near].median() < 0.06
+
+
+@pytest.mark.parametrize("velocity", [(2.5, 0.0), (-3.0, 2.0)])
+def test_what_is_fast_is_found(velocity):
+    coarse = moving(tuple(v / 2 for v in velocity))
+    field = motion_field(recorded(lambda x, y, t: coarse(x / 2, y / 2, t), size=(192, 240))[0])
+    assert (inner(field)[0, :2] - torch.tensor(velocity).view(2, 1, 1)).norm(dim=0).median() < 0.2
+
+
+@pytest.mark.parametrize("spin", [0.04, -0.05])
+def test_what_turns_fast_is_followed_along_its_arc(spin):
+    """A disc before a ground that stands still, with up to half a turn in a window."""
+    size, radius = (192, 240), 90
+
+    def disc(x, y, t):
+        inside = torch.hypot(x, y) < radius
+        return tuple(torch.where(inside, *both) / 2 for both in zip(turning(spin)(x, y, t), (x, y), strict=True))
+
+    planes, rate = recorded(disc, size=size)
+    field = motion_field(planes)
+    y, x = (axis[1::2, 1::2] for axis in pixels(*size))
+    distance = torch.hypot(x, y)
+    moving, still = (distance > 20) & (distance < radius - 8), distance > radius + 8
+    for time in (-15.0, 15.0):
+        moved = displacement(field, torch.tensor([time]))[0, 0]
+        expected = torch.stack(turned(x, y, spin * time)) - torch.stack([x, y])
+        assert (moved - expected).norm(dim=0)[moving].median() < 1.0
+        assert moved.norm(dim=0)[still].median() < 0.5
+    spikes = followed_rates(planes)[0, :SPIKES].mean(0)
+    error = {"followed": spikes - rate, **{begin: planes[0, begin : 60 - begin].mean(0) - rate for begin in (20, 26)}}
+    moving = moving.repeat_interleave(2, 0).repeat_interleave(2, 1)
+    squares = {name: each[moving].square().mean() for name, each in error.items()}
+    assert squares["followed"] < 0.3 * min(squares[20], squares[26])
+
+
+def test_noise_is_not_fast():
+    """In the least of so many changes there is always one that is small by chance."""
+    for light in (0.3, 0.05):
+        planes, _ = recorded(moving((0.1, 0.0)), light)
+        assert motion_field(planes).shape[1] == 4
 
 
 def test_nothing_moves_where_nothing_fires():
@@ -134,7 +178,7 @@ def test_planes_are_followed_one_by_one_or_many_at_once(planes_at_once, monkeypa
     """As on a GPU; for several windows as well."""
     windows = torch.cat([recorded(moving(velocity))[0] for velocity in ((0.8, 0.3), (-0.4, 0.0))])
     one_by_one = followed_rates(windows)
-    monkeypatch.setattr(motion, "CPU_PLANES", planes_at_once)
+    monkeypatch.setattr(follow_module, "CPU_PLANES", planes_at_once)
     assert torch.allclose(followed_rates(windows), one_by_one, atol=1e-5)
     assert torch.allclose(followed_rates(windows[1:]), one_by_one[1:], atol=1e-5)
 
@@ -177,10 +221,25 @@ def test_displacement_is_that_of_even_acceleration():
     assert torch.allclose(displacement(field, torch.tensor([-20, 10])).flatten(), torch.tensor([-8.0, -4.0, 5.5, -1.0]))
 
 
+def test_displacement_takes_every_derivative():
+    """Half a turn: derivatives of a circle's path are its radius, turned by a right angle more each."""
+    spin, derivative = 0.05, torch.tensor([1.0, 0.0])
+    derivatives = []
+    for _ in range(TERMS):
+        derivative = spin * torch.stack([-derivative[1], derivative[0]])
+        derivatives.append(derivative)
+    field = torch.cat(derivatives).view(1, -1, 1, 1)
+    for time in (-30.0, -10.0, 20.0):
+        moved = displacement(field, torch.tensor([time])).flatten()
+        circle = torch.tensor([math.cos(spin * time) - 1, math.sin(spin * time)])
+        assert torch.allclose(moved, circle, atol=2e-3)
+
+
 def test_windows_of_a_batch_do_not_mix():
-    first, second = (recorded(moving(velocity))[0] for velocity in ((0.5, 0.0), (0.0, 0.0)))
-    both = followed_rates(torch.cat([first, second]))
-    for one, alone in zip(both, (first, second), strict=True):
+    """Fast or slow."""
+    windows = [recorded(moving(velocity))[0] for velocity in ((0.5, 0.0), (0.0, 0.0), (3.0, 0.0))]
+    together = followed_rates(torch.cat(windows))
+    for one, alone in zip(together, windows, strict=True):
         assert torch.allclose(one, followed_rates(alone)[0], atol=1e-4)
 
 

@@ -10,7 +10,8 @@ import torch
 
 import spikerecon.network
 from spikerecon import checkpoint
-from spikerecon.motion import followed_rates, motion_field
+from spikerecon.follow import followed_rates
+from spikerecon.motion import motion_field
 from spikerecon.network import STIR, StirConfig
 
 OFFICIAL = Path(__file__).resolve().parents[2] / "shared" / "official_checkpoint"

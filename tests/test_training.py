@@ -20,8 +20,8 @@ from spikerecon import checkpoint
 from spikerecon.checkpoint import PUBLISHED_CONFIG, Checkpoint
 from spikerecon.engine import Reconstructor, plain_frame
 from spikerecon.errors import OutputError, RecordingError, SpikeReconError, UsageError, WeightsError
+from spikerecon.follow import FOLLOWED_CHANNELS
 from spikerecon.methods import Stir
-from spikerecon.motion import FOLLOWED_CHANNELS
 from spikerecon.network import STIR, StirConfig
 from spikerecon.simulate import film
 from spikerecon.training import loop, state

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spikerecon.checkpoint import Checkpoint
-from spikerecon.motion import FOLLOWED_RATES
+from spikerecon.follow import FOLLOWED_RATES
 from spikerecon.network import BLOCK_STRIDE, EXPLICIT_TRIMS, STIR, BottomDecoder
 
 FOLLOWING_KERNELS = "refine.conv1.0.weight"  # take followed rates in
