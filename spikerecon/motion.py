@@ -110,14 +110,16 @@ def _resized(x: Tensor, to: Tensor) -> Tensor:
 
 @functools.cache
 @torch.inference_mode(False)
-def _leaps(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Velocities up to FASTEST (V, 2), and by how many of the largest cells things have moved by them at the instants
-    of a search's bins (T, V, 2)."""
+def _leaps(device: torch.device) -> tuple[Tensor, Tensor, int]:
+    """Velocities up to FASTEST (V, 2), the slowest first; by how many of the largest cells things have moved by them at
+    the instants of a search's bins (T, V, 2); and how many of them are not FAST."""
     steps = LEAP * torch.arange(-round(FASTEST / LEAP), round(FASTEST / LEAP) + 1, device=device)
     velocities = torch.cartesian_prod(steps, steps)
-    velocities = velocities[velocities.norm(dim=1) < FASTEST + LEAP / 2]
+    speeds, order = velocities.norm(dim=1).sort(stable=True)
+    velocities = velocities[order][speeds < FASTEST + LEAP / 2]
     times, _, _ = _courses(PURSUIT[0], device)
-    return velocities, (velocities * times.view(-1, 1, 1) / CELLS[-1]).round().long()
+    shifts = (velocities * times.view(-1, 1, 1) / CELLS[-1]).round().long()
+    return velocities, shifts, int((speeds <= FAST).sum())
 
 
 def _leap(seen: Tensor, light: Tensor) -> tuple[Tensor, Tensor]:
@@ -126,18 +128,17 @@ def _leap(seen: Tensor, light: Tensor) -> tuple[Tensor, Tensor]:
     seen: (B, T, h, w), in the largest cells. light: their mean in spikes per plane, (B, 1, 1, 1). Returns pixels x, y
     a plane, (B, 2, h, w), and 1.0 or 0.0, (B, 1, h, w).
     """
-    velocities, leaps = _leaps(seen.device)
+    velocities, leaps, slow = _leaps(seen.device)
     reach = round(FASTEST * PURSUIT[0].span / CELLS[-1])
     padded = F.pad(seen, (reach, reach, reach, reach), mode="replicate")
     places = padded.unfold(2, seen.shape[2], 1).unfold(3, seen.shape[3], 1)  # (B, T, y, x, h, w)
     moved = torch.stack([places[:, i, leap[:, 1] + reach, leap[:, 0] + reach] for i, leap in enumerate(leaps)], 1)
     change = (moved - moved.mean(1, keepdim=True)).abs().mean(1)  # (B, V, h, w)
     change = F.avg_pool2d(change, 3, 1, 1, count_include_pad=False)
-    fast = velocities.norm(dim=1) > FAST
-    least, which = change[:, fast].min(1, keepdim=True)
+    least, which = change[:, slow:].min(1, keepdim=True)
     noise = 0.003 / light  # the least of so many is small by chance
-    clear = least + noise < CLEARLY * change[:, ~fast].amin(1, keepdim=True)
-    return velocities[fast][which[:, 0]].movedim(-1, 1), clear.float()
+    clear = least + noise < CLEARLY * change[:, :slow].amin(1, keepdim=True)
+    return velocities[slow:][which[:, 0]].movedim(-1, 1), clear.float()
 
 
 def _affine(velocity: Tensor, say: Tensor) -> tuple[Tensor, Tensor]:
