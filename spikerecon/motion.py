@@ -71,7 +71,8 @@ def motion_field(planes: Tensor) -> Tensor:
         for search in SEARCH:
             seen = _near(pyramid[search.size], search.span)
             motion = _smooth(_corrected(_resized(motion, seen), seen, search, light), 1.2)
-        return _with_fast(motion, pyramid, light)
+        motion, unrest = _evened(motion, pyramid[CELLS[0]])
+        return _with_fast(motion, unrest, pyramid, light)
 
 
 def _near(rates: Tensor, span: int) -> Tensor:
@@ -80,28 +81,37 @@ def _near(rates: Tensor, span: int) -> Tensor:
     return rates[:, middle - span // BIN : middle + span // BIN]
 
 
-def _with_fast(motion: Tensor, pyramid: dict[int, Tensor], light: Tensor) -> Tensor:
-    """The motion, that of FAST things put in where rates clearly change less along it."""
-    coarse = CELLS[-1]
-    velocity, fast = _leap(_near(pyramid[coarse], PURSUIT[0].span), light)
+def _evened(motion: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
+    """The motion, what most of it around agrees on in its place where rates (B, T, h, w) change as little along that;
+    and how much they change."""
+    coarse = F.avg_pool2d(motion, CELLS[-1] // CELLS[0])
+    even, _ = _affine(coarse, torch.ones_like(coarse[:, :1]), 0.02)
+    even = _resized(even, motion)
+    own, other = (_unrest(each, cells) for each in (motion, even))
+    better = other < 1.03 * own
+    return torch.where(better, even, motion), torch.where(better, other, own)
+
+
+def _with_fast(motion: Tensor, unrest: Tensor, pyramid: dict[int, Tensor], light: Tensor) -> Tensor:
+    """The motion, that of FAST things in its place where rates clearly change less along that.
+
+    unrest: how much they change along the motion, (B, 1, h, w).
+    """
+    velocity, fast = _leap(_near(pyramid[CELLS[-1]], PURSUIT[0].span), light)
     near = _smooth(fast, AROUND) > MANY
     if not near.any():
         return motion
-    say = fast
-    for _ in range(3):
-        pursued, agreement = _affine(velocity, say)
-        say = fast * agreement
+    path = _path(*_affine(velocity, fast, 0.5))
     for search in PURSUIT:
         seen = _near(pyramid[search.size], search.span)
-        velocity = _corrected(_resized(pursued, seen), seen, search, light)[:, :2]
-        pursued, agreement = _affine(F.avg_pool2d(velocity, coarse // search.size), say)
-        say = fast * agreement
-    pursued = _resized(pursued, motion)
-    slow, quick = (_unrest(each, pyramid[CELLS[0]]) for each in (motion, pursued))
-    better = (_resized(near.float(), motion) > 0.5) & (quick < CLEARLY * slow)
+        velocity = _corrected(_resized(path, seen), seen, search, light)[:, :2]
+        path = _path(*_affine(F.avg_pool2d(velocity, CELLS[-1] // search.size), fast, 0.5))
+    path = _resized(path, motion)
+    clear = _unrest(path, pyramid[CELLS[0]]) < CLEARLY * unrest
+    better = clear & (_resized(near.float(), motion) > 0.5)
     if not better.any():
         return motion
-    return torch.where(better, pursued, F.pad(motion, (0, 0, 0, 0, 0, pursued.shape[1] - motion.shape[1])))
+    return torch.where(better, path, F.pad(motion, (0, 0, 0, 0, 0, path.shape[1] - motion.shape[1])))
 
 
 def _resized(x: Tensor, to: Tensor) -> Tensor:
@@ -141,30 +151,41 @@ def _leap(seen: Tensor, light: Tensor) -> tuple[Tensor, Tensor]:
     return velocities[slow:][which[:, 0]].movedim(-1, 1), clear.float()
 
 
-def _affine(velocity: Tensor, say: Tensor) -> tuple[Tensor, Tensor]:
-    """The paths of what moves with the velocities around, which are taken as affine in place.
+def _affine(field: Tensor, weights: Tensor, doubt: float) -> tuple[Tensor, Tensor]:
+    """What most of a field agrees on around every place, where it is affine in place.
 
-    velocity: (B, 2, h, w), pixels a plane, in the largest cells. say: (B, 1, h, w), the weight of each. Returns
-    derivatives by time of where things are, (B, 2 TERMS, h, w), and how well each velocity agrees with those around,
-    0 to 1, (B, 1, h, w).
+    field: (B, C, h, w) in the largest cells, velocity x, y first. weights: (B, 1, h, w). doubt: pixels a plane by which
+    those that agree differ. Returns the field (B, C, h, w) and its derivatives by place, x and y, (B, C, 2, h, w).
     """
-    cells = (torch.arange(size, device=velocity.device) - (size - 1) / 2 for size in velocity.shape[:1:-1])
-    place = CELLS[-1] * torch.stack(torch.meshgrid(*cells, indexing="xy")).expand_as(velocity)
-    products = [(each[:, :, None] * place[:, None]).flatten(1, 2) for each in (place, velocity)]
-    sums = _smooth(say * torch.cat([torch.ones_like(say), place, velocity, *products], 1), AROUND)
-    middle, mean, spread, slope = (sums[:, 1:] / sums[:, :1].clamp(min=1e-4)).split([2, 2, 4, 4], 1)
-    ridge = CELLS[-1] ** 2 * torch.eye(2, device=velocity.device)[..., None, None] / 10
-    spread = spread.unflatten(1, (2, 2)) - middle[:, :, None] * middle[:, None] + ridge
-    slope = slope.unflatten(1, (2, 2)) - mean[:, :, None] * middle[:, None]
-    (xx, xy), (_, yy) = (row.unbind(1) for row in spread.unbind(1))
-    slope = _product(slope, torch.stack([yy, -xy, -xy, xx], 1).unflatten(1, (2, 2)))
-    slope = (slope / (xx * yy - xy * xy)[:, None, None]).clamp(-0.1, 0.1)
-    around = _limited(mean + _product(slope, (place - middle)[:, :, None])[:, :, 0], FASTEST)
-    derivatives = [around]
+    channels = field.shape[1]
+    cells = (torch.arange(size, device=field.device) - (size - 1) / 2 for size in field.shape[:1:-1])
+    place = CELLS[-1] * torch.stack(torch.meshgrid(*cells, indexing="xy")).expand(len(field), -1, -1, -1)
+    products = [(each[:, :, None] * place[:, None]).flatten(1, 2) for each in (place, field)]
+    terms = torch.cat([torch.ones_like(weights), place, field, *products], 1)
+    ridge = CELLS[-1] ** 2 * torch.eye(2, device=field.device)[..., None, None] / 10
+    say = weights
+    for _ in range(4):
+        sums = _smooth(say * terms, AROUND)
+        means = sums[:, 1:] / sums[:, :1].clamp(min=1e-4)
+        middle, mean, spread, slope = means.split([2, channels, 4, 2 * channels], 1)
+        spread = spread.unflatten(1, (2, 2)) - middle[:, :, None] * middle[:, None] + ridge
+        slope = slope.unflatten(1, (channels, 2)) - mean[:, :, None] * middle[:, None]
+        (xx, xy), (_, yy) = (row.unbind(1) for row in spread.unbind(1))
+        slope = _product(slope, torch.stack([yy, -xy, -xy, xx], 1).unflatten(1, (2, 2)))
+        slope = slope / (xx * yy - xy * xy)[:, None, None]
+        around = mean + _product(slope, (place - middle)[:, :, None])[:, :, 0]
+        apart = (field - around)[:, :2].square().sum(1, keepdim=True)
+        say = weights / (1 + apart / doubt**2).square()
+    return around, slope
+
+
+def _path(velocity: Tensor, slope: Tensor) -> Tensor:
+    """Derivatives by time, (B, 2 TERMS, h, w), of what moves with a velocity that is affine in place."""
+    slope = slope.clamp(-0.1, 0.1)
+    derivatives = [_limited(velocity, FASTEST)]
     while len(derivatives) < TERMS:
         derivatives.append(_product(slope, derivatives[-1][:, :, None])[:, :, 0])
-    agreement = 1 / (1 + 4 * (velocity - around).square().sum(1, keepdim=True)).square()
-    return torch.cat(derivatives, 1), agreement
+    return torch.cat(derivatives, 1)
 
 
 def _product(left: Tensor, right: Tensor) -> Tensor:
