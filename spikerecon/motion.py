@@ -1,7 +1,8 @@
 """How a scene moves at a window's middle, as its spikes tell.
 
-By Lucas and Kanade's method (IJCAI 1981), coarse to fine in space and in time. What moves too fast for that, such as a
-rotor's blades, is sought apart.
+By Lucas and Kanade's method (IJCAI 1981), coarse to fine in space and in time; then as most of it around every place
+agrees on, where that tells as well how rates change. What moves too fast for that, such as a rotor's blades, is sought
+apart.
 """
 
 from __future__ import annotations
