@@ -58,7 +58,7 @@ def motion_field(planes: Tensor) -> Tensor:
 
     planes: (B, 60, H, W) of 0 and 1, H and W multiples of 8. Returns float32 (B, 2 N, H / 2, W / 2), derivatives by
     time of where things are: velocity x, y in pixels a plane, acceleration x, y in pixels a plane squared, and so on.
-    N is 2, or TERMS where something is FAST. t planes after the middle, what was at p then is at p + velocity t +
+    N is 2, or TERMS where something may be FAST. t planes after the middle, what was at p then is at p + velocity t +
     acceleration t^2 / 2 + .... Where nothing can be told, velocity is that of what lies around.
     """
     batch, count, height, width = planes.shape
@@ -100,7 +100,7 @@ def _with_fast(motion: Tensor, unrest: Tensor, pyramid: dict[int, Tensor], light
     """
     velocity, fast = _leap(_near(pyramid[CELLS[-1]], PURSUIT[0].span), light)
     near = _smooth(fast, AROUND) > MANY
-    if not near.any():
+    if _none(near):
         return motion
     path = _path(*_affine(velocity, fast, 0.5))
     for search in PURSUIT:
@@ -110,9 +110,14 @@ def _with_fast(motion: Tensor, unrest: Tensor, pyramid: dict[int, Tensor], light
     path = _resized(path, motion)
     clear = _unrest(path, pyramid[CELLS[0]]) < CLEARLY * unrest
     better = clear & (_resized(near.float(), motion) > 0.5)
-    if not better.any():
+    if _none(better):
         return motion
     return torch.where(better, path, F.pad(motion, (0, 0, 0, 0, 0, path.shape[1] - motion.shape[1])))
+
+
+def _none(mask: Tensor) -> bool:
+    """Whether it is known to be true nowhere. A GPU is not waited for: it has gone on sooner than it could tell."""
+    return mask.device.type == "cpu" and not bool(mask.any())
 
 
 def _resized(x: Tensor, to: Tensor) -> Tensor:
@@ -124,13 +129,13 @@ def _resized(x: Tensor, to: Tensor) -> Tensor:
 def _leaps(device: torch.device) -> tuple[Tensor, Tensor, int]:
     """Velocities up to FASTEST (V, 2), the slowest first; by how many of the largest cells things have moved by them at
     the instants of a search's bins (T, V, 2); and how many of them are not FAST."""
-    steps = LEAP * torch.arange(-round(FASTEST / LEAP), round(FASTEST / LEAP) + 1, device=device)
+    steps = LEAP * torch.arange(-round(FASTEST / LEAP), round(FASTEST / LEAP) + 1)
     velocities = torch.cartesian_prod(steps, steps)
     speeds, order = velocities.norm(dim=1).sort(stable=True)
     velocities = velocities[order][speeds < FASTEST + LEAP / 2]
-    times, _, _ = _courses(PURSUIT[0], device)
+    times, _, _ = _courses(PURSUIT[0], velocities.device)
     shifts = (velocities * times.view(-1, 1, 1) / CELLS[-1]).round().long()
-    return velocities, shifts, int((speeds <= FAST).sum())
+    return velocities.to(device), shifts.to(device), int((speeds <= FAST).sum())
 
 
 def _leap(seen: Tensor, light: Tensor) -> tuple[Tensor, Tensor]:
