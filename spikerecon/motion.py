@@ -83,8 +83,8 @@ def _near(rates: Tensor, span: int) -> Tensor:
 
 
 def _evened(motion: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
-    """The motion, what most of it around agrees on in its place where rates (B, T, h, w) change as little along that;
-    and how much they change."""
+    """The motion, replaced by what most of it around agrees on where rates, (B, T, h, w), change as little along that;
+    and how much they change, (B, 1, h, w)."""
     coarse = F.avg_pool2d(motion, CELLS[-1] // CELLS[0])
     even, _ = _affine(coarse, torch.ones_like(coarse[:, :1]), 0.02)
     even = _resized(even, motion)
@@ -94,7 +94,7 @@ def _evened(motion: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _with_fast(motion: Tensor, unrest: Tensor, pyramid: dict[int, Tensor], light: Tensor) -> Tensor:
-    """The motion, that of FAST things in its place where rates clearly change less along that.
+    """The motion, replaced by that of FAST things where rates clearly change less along that.
 
     unrest: how much they change along the motion, (B, 1, h, w).
     """
