@@ -91,8 +91,9 @@ def followed_rates(planes: Tensor, motion: Tensor) -> Tensor:
             now[:, :, 0] = planes[:, first:last].transpose(0, 1)
             of_now = rates[first - begin : last - begin + 1]
             torch.lerp(of_now[:-1], of_now[1:], 0.5, out=now[:, :, 1])
-            places = own.expand(last - first, batch, -1, -1, -1).clone()  # and `displacement`, in fewer passes
-            for derivative, power in zip(derivatives, powers, strict=True):
+            # `displacement` from a pixel's own place, in a pass a derivative.
+            places = torch.addcmul(own, derivatives[0], powers[0][first:last])
+            for derivative, power in zip(derivatives[1:], powers[1:], strict=True):
                 places.addcmul_(derivative, power[first:last])
             seen = fetched(now.flatten(0, 1), places.flatten(0, 1), "zeros")
             seen = _sum(seen.unflatten(0, (last - first, -1)))

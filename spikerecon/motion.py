@@ -202,11 +202,8 @@ def _product(left: Tensor, right: Tensor) -> Tensor:
 def _unrest(motion: Tensor, cells: Tensor) -> Tensor:
     """How much rates (B, T, h, w) near the middle still change along the motion: their variance (B, 1, h, w)."""
     search = Search(CELLS[0], 20)
-    times, _, _ = _courses(search, cells.device)
-    moved, view = _moved(motion, _near(cells, search.span), times, search.size)
-    bins = view.sum(1, keepdim=True)
-    mean = moved.sum(1, keepdim=True) / bins.clamp(min=0.5)
-    variance = (moved - view * mean).square().sum(1, keepdim=True) / bins.clamp(min=0.5)
+    _, change, _, bins = _along(motion, _near(cells, search.span), search)
+    variance = change.square().sum(1, keepdim=True) / bins
     return _smooth(variance.masked_fill(bins < 2, 1e3), 2.0)
 
 
@@ -234,31 +231,31 @@ def _courses(search: Search, device: torch.device) -> tuple[Tensor, Tensor, Tens
     return times, courses, (courses - courses.mean(1, keepdim=True)).square().sum(1)
 
 
-def _moved(motion: Tensor, seen: Tensor, times: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Rates (B, T, h, w) in cells of `size` pixels as they are along the motion, 0 where it has left the picture, and
-    how much of each is in view (B, T, h, w)."""
+def _along(motion: Tensor, seen: Tensor, search: Search) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Rates (B, T, h, w) in the search's cells as they are along the motion: their mean (B, 1, h, w), what they differ
+    from it by (B, T, h, w), how much of each is in view (B, T, h, w), and how many are (B, 1, h, w), at least half a
+    one. What has left the picture has no say."""
     batch, count, height, width = seen.shape
     own, pixel = places_of(height, width, seen.device)
-    places = own + (displacement(motion, times) * (pixel / size)).flatten(0, 1)
+    times, _, _ = _courses(search, seen.device)
+    places = own + (displacement(motion, times) * (pixel / search.size)).flatten(0, 1)
     there = torch.stack([seen, torch.ones_like(seen)], 2).flatten(0, 1)
     moved = joined_strips(fetched(there, places, "zeros"), batch * count, seen.dtype)
     moved, view = moved.view(batch, count, 2, height, width).unbind(2)
-    return moved, view
+    bins = view.sum(1, keepdim=True).clamp(min=0.5)
+    mean = moved.sum(1, keepdim=True) / bins
+    return mean, moved - view * mean, view, bins
 
 
 def _corrected(motion: Tensor, seen: Tensor, search: Search, light: Tensor) -> Tensor:
     """The motion, better by a step of Lucas and Kanade's: how rates still change along it tells what it lacks.
 
     motion: (B, 2 N, h, w). seen: rates (B, T, h, w) in the search's cells. light: their mean in spikes per plane,
-    (B, 1, 1, 1).
+    (B, 1, 1, 1). Returns velocity and acceleration, (B, 4, h, w).
     """
     noise = 6e-4 + 0.03 / (light * 2 * search.span * search.size**2)  # squared slope of what is no texture
-    times, courses, whole = _courses(search, seen.device)
-    moved, view = _moved(motion, seen, times, search.size)
-    # What has left the picture has no say: every sum over time is over what is in view.
-    bins = view.sum(1, keepdim=True).clamp(min=0.5)
-    mean = moved.sum(1, keepdim=True) / bins
-    change = moved - view * mean
+    _, courses, whole = _courses(search, seen.device)
+    mean, change, view, bins = _along(motion, seen, search)
     view, bins = view[:, None], bins[:, None]
     courses = view * (courses - (view * courses).sum(2, keepdim=True) / bins)  # (B, C, T, h, w)
     if search.accelerating:
@@ -274,12 +271,12 @@ def _corrected(motion: Tensor, seen: Tensor, search: Search, light: Tensor) -> T
     xx, xy, yy, x, y = _smooth(torch.cat(products, 1), 2.0).unflatten(1, (5, -1)).unbind(1)  # (B, C, h, w) each
     xx, yy = xx + noise, yy + noise
     steps = torch.stack([xy * y - yy * x, xy * x - xx * y], 2) * (search.size / (xx * yy - xy * xy))[:, :, None]
-    velocity, acceleration, further = motion[:, :2], motion[:, 2:4], motion[:, 4:]
+    velocity, acceleration = motion[:, :2], motion[:, 2:4]
     velocity = _limited(velocity + _limited(steps[:, 0], 1.5 * search.size / search.span), FASTEST)
     if search.accelerating:
         step = _limited(steps[:, 1], 3 * search.size / search.span**2)
         acceleration = _limited(acceleration + step, QUICKEST)
-    return torch.cat([velocity, acceleration, further], 1)
+    return torch.cat([velocity, acceleration], 1)
 
 
 def _smooth(x: Tensor, sigma: float) -> Tensor:
