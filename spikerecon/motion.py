@@ -47,6 +47,7 @@ FAST, FASTEST = 2.0, 5.6  # pixels a plane
 LEAP = 0.8  # pixels a plane, from one such velocity to the next
 PURSUIT = (Search(8, 10), Search(4, 10), Search(4, 15), Search(4, 20), Search(4, 30))
 AROUND = 4.0  # largest cells: sigma of what lies around
+CLUSTER = 15  # largest cells a side of what lies around where a few would not do
 MANY = 0.05  # of what lies around, so that it is no chance
 TERMS = 7  # derivatives of a path, for half a turn within a window
 CLEARLY = 0.8  # of two motions the better one leaves less than this share of the other's changes
@@ -98,8 +99,10 @@ def _with_fast(motion: Tensor, unrest: Tensor, pyramid: dict[int, Tensor], light
 
     unrest: how much they change along the motion, (B, 1, h, w).
     """
-    velocity, fast = _leap(_near(pyramid[CELLS[-1]], PURSUIT[0].span), light)
-    near = _smooth(fast, AROUND) > MANY
+    velocity, fast, new = _leap(_near(pyramid[CELLS[-1]], PURSUIT[0].span), motion, light)
+    # Single ones are found by chance. What lies outside counts, or a corner's would decide alone.
+    sure = F.avg_pool2d(new, CLUSTER, 1, CLUSTER // 2).amax((2, 3), keepdim=True) > MANY
+    near = sure & (_smooth(fast, AROUND) > MANY)
     if _none(near):
         return motion
     path = _path(*_affine(velocity, fast, 0.5))
@@ -138,23 +141,28 @@ def _leaps(device: torch.device) -> tuple[Tensor, Tensor, int]:
     return velocities.to(device), shifts.to(device), int((speeds <= FAST).sum())
 
 
-def _leap(seen: Tensor, light: Tensor) -> tuple[Tensor, Tensor]:
-    """The FAST velocity by which rates change least, and where they clearly change less than by any slower one.
+def _leap(seen: Tensor, motion: Tensor, light: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The FAST velocity by which rates change least, where they clearly change less than by any slower velocity, and
+    where they change less than along the motion as well.
 
     seen: (B, T, h, w), in the largest cells. light: their mean in spikes per plane, (B, 1, 1, 1). Returns pixels x, y
-    a plane, (B, 2, h, w), and 1.0 or 0.0, (B, 1, h, w).
+    a plane, (B, 2, h, w), and twice 1.0 or 0.0, (B, 1, h, w).
     """
     velocities, leaps, slow = _leaps(seen.device)
     reach = round(FASTEST * PURSUIT[0].span / CELLS[-1])
     padded = F.pad(seen, (reach, reach, reach, reach), mode="replicate")
     places = padded.unfold(2, seen.shape[2], 1).unfold(3, seen.shape[3], 1)  # (B, T, y, x, h, w)
-    moved = torch.stack([places[:, i, leap[:, 1] + reach, leap[:, 0] + reach] for i, leap in enumerate(leaps)], 1)
+    instants = torch.arange(len(leaps), device=seen.device)[:, None]
+    moved = places[:, instants, leaps[..., 1] + reach, leaps[..., 0] + reach]  # (B, T, V, h, w)
     change = (moved - moved.mean(1, keepdim=True)).abs().mean(1)  # (B, V, h, w)
+    _, along, _, bins = _along(_resized(motion, seen), seen, PURSUIT[0])
+    change = torch.cat([along.abs().sum(1, keepdim=True) / bins, change], 1)
     change = F.avg_pool2d(change, 3, 1, 1, count_include_pad=False)
-    least, which = change[:, slow:].min(1, keepdim=True)
-    noise = 0.003 / light  # the least of so many is small by chance
-    clear = least + noise < CLEARLY * change[:, :slow].amin(1, keepdim=True)
-    return velocities[slow:][which[:, 0]].movedim(-1, 1), clear.float()
+    along, slower, faster = change.split([1, slow, len(velocities) - slow], 1)
+    least, which = faster.min(1, keepdim=True)
+    least = least + 0.003 / light  # noise, as the least of so many is small by chance
+    fast = least < CLEARLY * slower.amin(1, keepdim=True)
+    return velocities[slow:][which[:, 0]].movedim(-1, 1), fast.float(), (fast & (least < 1.3 * along)).float()
 
 
 def _affine(field: Tensor, weights: Tensor, doubt: float) -> tuple[Tensor, Tensor]:
