@@ -18,7 +18,7 @@ from torch import Tensor, nn
 M = TypeVar("M", bound=nn.Module)
 
 # Products saved for what the transforms cost, C O / (C + O) channels: with fewer, plain convolutions are as quick.
-LEAST_GAIN = 32
+LEAST_GAIN = 40
 LEAST_GAIN_LEARNT = 24  # plain gradients cost more still
 FEWEST_PIXELS = 1024  # of a batch: with fewer, the kernel's own transform does, which changes from step to step
 TILES = 100  # worked on at once: what the caches hold
