@@ -21,7 +21,7 @@ from spikerecon.engine import Reconstructor, join_colours, split_colours
 from spikerecon.errors import OutputError, UsageError
 from spikerecon.metrics import psnr
 from spikerecon.recording import auto_gain, from_rows, open_recording, pack, unpack, write_recording
-from spikerecon.simulate import simulate
+from spikerecon.simulate import make_scene, simulate
 from spikerecon.video import read_video
 
 COLOURS = {"red": (0.9, 0, 0), "green": (0, 0.9, 0), "blue": (0, 0, 0.9), "skin": (0.9, 0.6, 0.3)}
@@ -99,6 +99,20 @@ def test_what_a_pixel_saw_stays(pattern: str, height: int, width: int, seed: int
 def test_flat_colours_have_no_borders(pattern: str):
     picture = np.broadcast_to(np.float32(COLOURS["skin"]), (7, 9, 3))
     np.testing.assert_allclose(demosaic(mosaic(picture, pattern), pattern), picture, atol=1e-6)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_pictures_go_on_mirrored(pattern: str):
+    seen = np.random.default_rng(0).random((7, 8), np.float32)
+    inner = np.s_[20:-20, 20:-20]
+    mirrored = demosaic(np.pad(seen, 20, mode="reflect"), pattern)
+    np.testing.assert_allclose(demosaic(seen, pattern), mirrored[inner], atol=1e-6)
+
+
+def test_detail_keeps_its_colours():
+    picture = make_scene("pan", colour=True).light(30)
+    found = demosaic(mosaic(picture, "bggr"), "bggr")
+    assert psnr(found, picture) > 29.9  # 29.3 by the one way, 29.6 by the other
 
 
 @pytest.mark.parametrize("check", [check_pattern, check_demosaic, lambda pattern: Reconstructor("tfp", bayer=pattern)])
