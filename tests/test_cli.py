@@ -2,7 +2,9 @@
 
 import importlib.util
 import json
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -51,6 +53,24 @@ def test_version(spikerecon: Command):
 
 def test_every_command_is_there():
     assert sorted(main.commands) == sorted(COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("told", "spins"), [({}, "10000"), ({"GOMP_SPINCOUNT": "5"}, "5"), ({"OMP_WAIT_POLICY": "active"}, None)]
+)
+def test_idle_threads_leave_their_cores_unless_told_otherwise(
+    spikerecon: Command, monkeypatch: pytest.MonkeyPatch, told: dict[str, str], spins: str | None
+):
+    rest = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    monkeypatch.setattr(os, "environ", rest | told)
+    spikerecon("weights", "list")
+    assert os.environ.get("GOMP_SPINCOUNT") == spins
+
+
+def test_torch_is_imported_when_a_command_runs():
+    """It takes seconds, and reads then how its threads are to wait."""
+    program = "import sys, spikerecon.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, "weights list", "weights import", "weights check"])

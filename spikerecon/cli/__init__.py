@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import signal
 import sys
 import threading
@@ -116,6 +117,7 @@ def main() -> None:
     spikerecon bench                           how fast it is here
     """
     _keep_freed_memory()
+    _leave_idle_cores()
 
 
 def _keep_freed_memory() -> None:
@@ -128,6 +130,15 @@ def _keep_freed_memory() -> None:
         return
     for parameter, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_ARENA_MAX, 1)):
         library.mallopt(parameter, value)
+
+
+def _leave_idle_cores() -> None:
+    """Have torch's threads (GNU's OpenMP) hand back their core when they have waited some 0.1 ms for the next work.
+
+    They would hold it for milliseconds, which on a busy machine keeps the very thread from it that they wait for.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # read when torch is imported
 
 
 for module in (convert, frames, bench, info, repack, simulate, evaluate, train, weights):
