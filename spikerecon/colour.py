@@ -6,7 +6,7 @@ it. The way back to a picture in colour needs colour-demosaicing, which is in th
 
 import warnings
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -66,6 +66,7 @@ def check_demosaic(pattern: str) -> None:
     _ways()
 
 
+@cache
 def _ways() -> list[Callable[..., NDArray[Any]]]:
     try:
         with warnings.catch_warnings():

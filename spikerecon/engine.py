@@ -25,7 +25,7 @@ from spikerecon.device import autocast, pick_device, pick_precision
 from spikerecon.errors import DeviceError, UsageError
 from spikerecon.methods import Method, Stir, Tfstp, make_method, window_around
 from spikerecon.network import Features
-from spikerecon.pipeline import RunAhead
+from spikerecon.pipeline import RunAhead, side_by_side
 from spikerecon.recording import Recording
 from spikerecon.windows import WINDOW
 
@@ -50,6 +50,10 @@ class Frame:
 
     center: int
     rate: NDArray[np.float32]
+
+
+def _in_colour(bayer: str, frame: Frame) -> Frame:
+    return Frame(frame.center, demosaic(frame.rate, bayer))
 
 
 class Reconstructor:
@@ -154,12 +158,12 @@ class Reconstructor:
             frames = self._fed(self.method, recording, centers, start)
         else:
             frames = self._windowed(recording, centers)
-        if self.bayer is None:
-            yield from frames
-            return
         with closing(frames):
-            for frame in frames:
-                yield Frame(frame.center, demosaic(frame.rate, self.bayer))
+            if self.bayer is None:
+                yield from frames
+            else:  # it takes longer than TFP, or than any method on a GPU
+                in_colour = functools.partial(_in_colour, self.bayer)
+                yield from side_by_side(in_colour, frames, torch.get_num_threads())
 
     def _windowed(self, recording: Recording, centers: Sequence[int]) -> Generator[Frame]:
         """`frames` of a method that looks at windows."""

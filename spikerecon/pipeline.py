@@ -1,14 +1,17 @@
-"""Work in a thread: ahead of whoever takes its results, or behind whoever hands it over."""
+"""Work in threads: ahead of whoever takes its results, or behind whoever hands it over."""
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
+R = TypeVar("R")
 _END: Any = object()
 PATIENCE = 1.0  # seconds, with a thread that is to stop: it may be stuck where bytes no longer come
 
@@ -63,6 +66,26 @@ class RunAhead(Iterator[T]):
             except queue.Full:
                 continue
         return False
+
+
+def side_by_side(work: Callable[[T], R], items: Iterable[T], threads: int) -> Generator[R]:
+    """What `work` makes of each item, in order: it is done in so many threads, the items are taken in the calling one.
+
+    A result is handed over once it is there, at most `threads` items late. Errors of the items and of the work come up
+    after the results before them.
+    """
+    waiting: deque[Future[R]] = deque()
+    remaining, end = iter(items), None
+    with ThreadPoolExecutor(threads) as pool:
+        while end is None:
+            try:
+                waiting.append(pool.submit(work, next(remaining)))
+            except Exception as error:  # StopIteration, too
+                end = error
+            while waiting and (end or len(waiting) > threads or waiting[0].done()):
+                yield waiting.popleft().result()
+    if not isinstance(end, StopIteration):
+        raise end
 
 
 class WriteBehind(Generic[T]):

@@ -3,6 +3,8 @@
 import itertools
 import json
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from spikerecon import colour as colours
 from spikerecon import engine as engines
 from spikerecon.cli.options import BAYER_PATTERNS
 from spikerecon.colour import PATTERNS, check_demosaic, check_pattern, demosaic, mosaic
@@ -211,6 +214,26 @@ def test_methods_that_look_at_one_pixel_see_the_same(monkeypatch: pytest.MonkeyP
     assert np.array_equal(colour.rate, grey.rate)
 
 
+@pytest.mark.parametrize("method", ["tfp", "tfstp"])
+def test_colours_are_interpolated_beside_the_method(monkeypatch: pytest.MonkeyPatch, method: str):
+    recording = filmed(Drift(32, 24), "bggr", planes=100)
+    engine = Reconstructor(method, device="cpu", bayer="bggr")
+    plain = Reconstructor(method, device="cpu")
+    threads = []
+
+    def remembering(seen: np.ndarray, pattern: str) -> np.ndarray:
+        threads.append(threading.current_thread())
+        return demosaic(seen, pattern)
+
+    monkeypatch.setattr(engines, "demosaic", remembering)
+    centers = [40, 43, 60, 61, 62]
+    for frame, grey in zip(engine.frames(recording, centers), plain.frames(recording, centers), strict=True):
+        assert frame.center == grey.center
+        assert np.array_equal(frame.rate, demosaic(grey.rate, "bggr"))
+    assert len(threads) == 5
+    assert threading.current_thread() not in threads
+
+
 def test_a_single_row_has_no_pattern():
     recording = from_rows(np.ones((60, 1, 2), np.uint8), 16, "line.dat")
     with pytest.raises(UsageError, match=r"line\.dat: 16x1 pixels hold no Bayer pattern"):
@@ -350,8 +373,16 @@ def test_simulating_and_evaluating_in_colour(spikerecon: Command, source: str):
 # --- without the library -----------------------------------------------------------------------------
 
 
-def test_a_missing_library_is_told(monkeypatch: pytest.MonkeyPatch):
+@pytest.fixture
+def without_library(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setitem(sys.modules, "colour_demosaicing", None)
+    colours._ways.cache_clear()
+    yield
+    colours._ways.cache_clear()
+
+
+@pytest.mark.usefixtures("without_library")
+def test_a_missing_library_is_told():
     words = r"colour needs colour-demosaicing: pip install 'spikerecon\[colour\]'"
     for attempt in (
         lambda: check_demosaic("bggr"),
@@ -363,11 +394,9 @@ def test_a_missing_library_is_told(monkeypatch: pytest.MonkeyPatch):
     list(simulate(Drift(16, 16), planes=2, bayer="bggr"))  # filming needs none
 
 
+@pytest.mark.usefixtures("without_library")
 @pytest.mark.parametrize("command", ["convert -o out.mp4", "frames --center 50 -o out.png"])
-def test_a_missing_library_is_told_before_any_work(
-    spikerecon: Command, three_colours: Path, monkeypatch: pytest.MonkeyPatch, command: str
-):
-    monkeypatch.setitem(sys.modules, "colour_demosaicing", None)
+def test_a_missing_library_is_told_before_any_work(spikerecon: Command, three_colours: Path, command: str):
     name, *rest = command.split()
     result = spikerecon(name, three_colours, *rest, *SMALL, "--method", "tfp", "--bayer", "bggr", status=1)
     assert result.stderr == "error: colour needs colour-demosaicing: pip install 'spikerecon[colour]'\n"

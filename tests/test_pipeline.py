@@ -1,4 +1,4 @@
-"""Running ahead in a thread, and writing behind in one: order, errors, how far, and the end."""
+"""Running ahead in a thread, and writing behind in one, and working in several: order, errors, how far, and the end."""
 
 import threading
 import time
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from spikerecon.pipeline import RunAhead, WriteBehind
+from spikerecon.pipeline import RunAhead, WriteBehind, side_by_side
 
 
 class Counter:
@@ -138,6 +138,54 @@ def test_close_does_not_wait_for_ever_for_a_stuck_reader(monkeypatch: pytest.Mon
     go_on.set()
     join(10)
     assert not thread.is_alive()
+
+
+def test_work_is_done_side_by_side_and_comes_in_order():
+    both = threading.Barrier(2)
+
+    def work(item: int) -> int:
+        both.wait(10)  # none is done unless two are being done
+        time.sleep(0.01 * (item % 2 == 0))
+        return 2 * item
+
+    assert list(side_by_side(work, range(10), 2)) == list(range(0, 20, 2))
+    assert list(side_by_side(work, [], 2)) == []
+
+
+def test_results_come_at_most_so_many_items_late_and_at_once_when_they_are_there():
+    counter, go_on = Counter(), threading.Event()
+    slow = side_by_side(lambda item: item if go_on.wait(0.3) else -1, counter.numbers(), 3)
+    assert next(slow) == -1
+    assert counter.made == 4
+    slow.close()
+    assert counter.ended_in is threading.current_thread()
+
+    def calm() -> Iterator[int]:
+        for number in range(3):
+            yield number
+            time.sleep(0.3)
+            made.append(number)
+
+    made: list[int] = []
+    for number in side_by_side(int, calm(), 3):
+        assert made in (list(range(number)), list(range(number + 1)))
+
+
+def test_errors_of_items_and_work_come_up_after_the_results_before_them():
+    def failing() -> Iterator[int]:
+        yield 4
+        yield 2
+        raise OSError("gone")
+
+    results = side_by_side(lambda item: 8 // item, failing(), 4)
+    assert [next(results), next(results)] == [2, 4]
+    with pytest.raises(OSError, match="gone"):
+        next(results)
+    results = side_by_side(lambda item: 8 // item, [4, 0, 2], 4)
+    assert next(results) == 2
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+    assert next(results, None) is None
 
 
 def test_writing_behind_does_everything_in_order():
