@@ -449,25 +449,65 @@ def test_half_of_what_torchrun_sets_is_no_group_of_processes(spikerecon, picture
     assert Path("run/weights.safetensors").is_file()
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_training_on_cuda(textures, tmp_path):
+    config = replace(SMALL, follow=True)
+    Trainer(tmp_path, textures, config=config, settings=FEW, device="cuda").run()
+    again = Trainer(tmp_path, textures, config=config, settings=replace(FEW, steps=6), device="cuda")
+    assert again.step == 4
+    again.run()
+    assert np.isfinite(again.validate())
+    assert checkpoint.load(tmp_path / "weights.safetensors").info["steps"] == "6"
+
+
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone")
+
+
 def test_two_processes_train_together(pictures, tmp_path):
     """As torchrun starts them: both take part in every step, the first one alone writes."""
     words = ["--images", pictures, "-o", tmp_path / "run", "--steps", "3", "--batch", "2", "--patch", "32"]
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nproc-per-node",
-        "2",
-        "--standalone",
-        "-m",
-        "spikerecon",
-    ]
-    done = subprocess.run(
-        [*map(str, [*command, "train", *words, "--width", "0.5", "--device", "cpu"])], capture_output=True, text=True
-    )
+    command = [*TORCHRUN, "-m", "spikerecon", "train", *words, "--width", "0.5", "--device", "cpu"]
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("step 3/3") == 1
     assert checkpoint.load(tmp_path / "run" / "weights.safetensors").info["patches"] == "12"
+
+
+SECOND_IS_TOLD = """
+import sys
+import torch
+from spikerecon.network import StirConfig
+from spikerecon.training import loop
+from spikerecon.training.scenes import Textures, find_pictures
+
+torch.distributed.init_process_group("gloo")
+loop.LOG_EVERY = 1
+textures = Textures.load(find_pictures([sys.argv[1]]), drawn=9)
+settings = loop.TrainSettings(steps=9, batch=1, patch=32, pool=4)
+trainer = loop.Trainer(sys.argv[2], textures, config=StirConfig(levels=3, width=0.5), settings=settings)
+means = []
+
+def step():
+    if (trainer.process, trainer.step) == (1, 2):
+        trainer.stop()
+    return torch.tensor(float(trainer.process))
+
+trainer._train_step = step
+try:
+    trainer.run(lambda progress: means.append(progress.loss))
+except KeyboardInterrupt:
+    sys.stdout.write(f"{trainer.process}: {trainer.step} {means}\\n")
+torch.distributed.destroy_process_group()
+"""
+
+
+def test_processes_stop_together_and_know_the_loss_of_all(pictures, tmp_path):
+    (tmp_path / "told.py").write_text(SECOND_IS_TOLD)
+    command = [*TORCHRUN, tmp_path / "told.py", pictures, tmp_path / "run"]
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.splitlines()) == ["0: 3 [0.5, 0.5]", "1: 3 []"]
+    assert checkpoint.load(tmp_path / "run" / "weights.safetensors").info["steps"] == "3"
 
 
 def test_an_interrupted_run_is_saved(textures, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 
 TORCHRUN = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"}  # what it sets, and others in its place
+ENDING = {"SIGINT", "SIGTERM", "SIGHUP"}  # what it passes on to its processes, at different instants
 
 
 @click.command("train")
@@ -91,6 +93,10 @@ def command(
     textures = Textures.load(find_pictures(images), seed=seed)
     with _process_group(chosen) as own:
         trainer = Trainer(output, textures, config=config, settings=settings, start=start, perceptual=vgg, device=own)
+        if trainer.processes > 1:
+            for number in signal.Signals:
+                if number.name in ENDING and signal.getsignal(number) != signal.SIG_IGN:
+                    signal.signal(number, lambda *_: trainer.stop())
         quiet = quiet or trainer.process > 0
         say(f"{output}: step {trainer.step} of {steps}, on {trainer.device} in {trainer.precision}", quiet)
         trainer.run(lambda progress: _show(progress, quiet))
@@ -125,7 +131,5 @@ def _process_group(device: torch.device) -> Iterator[torch.device]:
         device = pick_device(f"cuda:{os.environ['LOCAL_RANK']}")
         cuda.set_device(device)
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield device
-    finally:
-        distributed.destroy_process_group()
+    yield device
+    distributed.destroy_process_group()  # where one process has failed, the others would be waited for

@@ -99,6 +99,7 @@ class Trainer:
             self.precision = "float32"  # gradients would need to be scaled
         grouped = distributed.is_available() and distributed.is_initialized()
         self.process, self.processes = (distributed.get_rank(), distributed.get_world_size()) if grouped else (0, 1)
+        self.stopping = False
         self.step = self.patches = 0
         self.seconds = 0.0  # of training, until `since`
         self.since = time.monotonic()
@@ -136,7 +137,8 @@ class Trainer:
         self.validation = [validation.next() for _ in range(4)]
 
     def run(self, on_progress: Callable[[TrainProgress], None] | None = None) -> None:
-        """Train to `settings.steps`; on KeyboardInterrupt the state is saved before it is passed on.
+        """Train to `settings.steps`; on KeyboardInterrupt the state is saved before it is passed on, and so it is where
+        `stop` was called.
 
         Raises SpikeReconError where the loss is not finite; the last saved state is kept.
         """
@@ -150,6 +152,8 @@ class Trainer:
                 losses.append(self._train_step())
                 self.step += 1
                 self.patches += settings.batch * self.processes
+                if self._to_stop():
+                    raise KeyboardInterrupt
                 if self.step % LOG_EVERY and not self._due():
                     continue
                 progress = self._measure(losses)
@@ -162,6 +166,18 @@ class Trainer:
             if self.process == 0 and self._sound():
                 self.save()
             raise
+
+    def stop(self) -> None:
+        """Have `run` raise KeyboardInterrupt after this step, and so in all processes, whichever is told."""
+        self.stopping = True
+
+    def _to_stop(self) -> bool:
+        """Whether any process is to stop: to one that stopped alone the others would wait, and a GPU would not end."""
+        if self.processes == 1:
+            return self.stopping
+        told = torch.tensor(float(self.stopping), device=self.device)
+        distributed.all_reduce(told, distributed.ReduceOp.MAX)
+        return bool(told)
 
     def _due(self) -> bool:
         """Whether to save after this step."""
@@ -177,7 +193,10 @@ class Trainer:
     def _measure(self, losses: list[Tensor]) -> TrainProgress:
         """Look at the last steps; save and log where it is time to."""
         settings = self.settings
-        loss = torch.stack(losses).mean().item()
+        mean = torch.stack(losses).mean() / self.processes
+        if self.processes > 1:
+            distributed.all_reduce(mean)
+        loss = mean.item()
         self._check_finite(loss)
         elapsed, due = self._count_time(), self._due()
         if due and not self._sound():
