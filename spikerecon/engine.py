@@ -36,6 +36,7 @@ QUEUE_DEPTH = 2  # batches read ahead, and frames waiting to be taken
 CACHE_BYTES = 3 * 2**30  # features kept for later windows (1000x1000 at step 1: 2.7 GiB); others are encoded again
 # Of pictures decoded at once on a GPU: to order their work takes the same time for many as for one.
 CUDA_BATCH_PIXELS = 64 * 400 * 250
+CUDA_PICTURES = 512  # at most, of small crops: more gain nothing, and the first one comes late
 CUDA_BYTES = 6000  # of a GPU's memory for each of them: more than twice what a pixel was seen to take in bfloat16
 FEWEST_ROWS = 32  # with fewer the strips are mostly overlap
 FED_PLANES = 20  # planes read and unpacked at once for a method that has no windows
@@ -59,7 +60,8 @@ def _in_colour(bayer: str, frame: Frame) -> Frame:
 class Reconstructor:
     """Runs a method over recordings.
 
-    method: one of `methods.METHODS`, made by `make_method` with `weights` and `window`, or a method made already.
+    method: one of `methods.METHODS`, made by `make_method` with `weights` and `window`, or a method made already,
+    whose network is moved to the device.
     device: "auto" (CUDA if there is one), "cpu", "cuda", "cuda:N" or "mps". precision: "auto", "float32", "bfloat16"
     or "float16", of the network's arithmetic (without one it is float32); "auto" is bfloat16 where the processor has
     instructions for it.
@@ -279,7 +281,7 @@ class _Coming:
         self.there: torch.cuda.Event | None = None
         if rates.device.type == "cuda":
             self.rates = torch.empty(rates.shape, pin_memory=True).copy_(rates, non_blocking=True)
-            self.there = torch.cuda.Event()
+            self.there = torch.cuda.Event(blocking=True)  # so that waiting leaves the core to the encoder
             self.there.record(torch.cuda.current_stream(rates.device))
         else:
             self.rates = rates.cpu()
@@ -390,12 +392,18 @@ class _Run:
 
 def cuda_batch(pixels: int, memory: int) -> int:
     """Pictures of so many pixels that a GPU with so many bytes of memory decodes at once, from 1 on."""
-    return max(1, min(CUDA_BATCH_PIXELS, memory // CUDA_BYTES) // pixels)
+    return max(1, min(CUDA_PICTURES, min(CUDA_BATCH_PIXELS, memory // CUDA_BYTES) // pixels))
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
     """Also where CUDA's libraries say it: cuDNN finds no way to compute what leaves no room for its workspace."""
-    signs = ("ALLOC_FAILED", "unable to find an engine", "CUDA error: out of memory")
+    signs = (
+        "ALLOC_FAILED",
+        "ALLOCATION_FAILED",
+        "STATUS_NOT_INITIALIZED",
+        "unable to find an engine",
+        "CUDA error: out of memory",
+    )
     return isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in signs)
 
 

@@ -7,7 +7,6 @@ import math
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -45,7 +44,8 @@ def fetched(features: Tensor, places: Tensor, outside: str) -> Tensor:
     grids = places.unflatten(2, (strips, -1)).permute(0, 2, 3, 4, 1).flatten(0, 1)
     with torch.autocast(features.device.type, enabled=False):
         pictures = features.float().expand(strips * batch, -1, -1, -1)
-        return F.grid_sample(pictures, grids, "bilinear", outside, align_corners=True)
+        # F.grid_sample would take cuDNN's, which has limits to how many pictures there are, and copies the places.
+        return torch.grid_sampler_2d(pictures, grids, 0, {"zeros": 0, "border": 1}[outside], True)
 
 
 def joined_strips(strips: Tensor, batch: int, dtype: torch.dtype) -> Tensor:

@@ -160,9 +160,11 @@ def test_features_are_dropped_when_no_window_needs_them(stir, fan):
     [
         torch.OutOfMemoryError("too much"),
         RuntimeError("GET was unable to find an engine to execute this computation"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`"),
     ],
-    ids=["torch", "cudnn", "cublas"],
+    ids=["torch", "cudnn", "cudnn 9", "cublas", "cublas at its start"],
 )
 def test_too_little_memory_halves_the_batch_and_loses_no_frame(stir, fan, monkeypatch, error):
     plain = stir.network.decode
@@ -242,7 +244,10 @@ def test_golden_pictures(fan):
         assert np.abs(rates - golden[name]).max() < TOLERANCE, name
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+
+
+@needs_cuda
 @pytest.mark.parametrize("follow", [False, True])
 def test_cuda_agrees_with_the_cpu(fan, follow):
     config = StirConfig(follow=follow)
@@ -255,11 +260,22 @@ def test_cuda_agrees_with_the_cpu(fan, follow):
         assert np.abs(a.rate - c.rate).mean() < 2e-2
 
 
+@needs_cuda
+@pytest.mark.parametrize("bayer", [None, "bggr"])
+@pytest.mark.parametrize("name", ["tfp", "tfi", "tfstp"])
+def test_classical_methods_on_cuda_agree_with_the_cpu(fan, name, bayer):
+    engines = [Reconstructor(name, device=device, bayer=bayer) for device in ("cpu", "cuda")]
+    for a, b in zip(*(engine.frames(fan) for engine in engines), strict=True):
+        assert a.center == b.center
+        assert np.abs(a.rate - b.rate).max() < 1e-5
+
+
 def test_a_gpu_decodes_as_many_pictures_at_once_as_its_memory_holds():
     assert cuda_batch(400 * 250, 80 * 10**9) == 64
     assert cuda_batch(400 * 250, 8 * 10**9) == 13
     assert cuda_batch(1000 * 1000, 80 * 10**9) == 6
     assert cuda_batch(1000 * 1000, 4 * 10**9) == 1
+    assert cuda_batch(16 * 16, 80 * 10**9) == 512
 
 
 @pytest.mark.parametrize("method", ["stir", "tfp", "tfi", "tfstp"])
