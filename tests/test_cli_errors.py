@@ -1,6 +1,7 @@
 """Wrong inputs and interrupted work: one line, the right exit status, and nothing written."""
 
 import json
+import os
 import pickle
 import signal
 import subprocess
@@ -381,27 +382,36 @@ def test_a_closed_terminal_leaves_nothing(
         signal.signal(signal.SIGHUP, before)
 
 
-def test_a_second_sigterm_lets_the_cleaning_up_end(
-    spikerecon: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_file: Path
+@pytest.mark.parametrize(("first", "status", "said"), [("SIGTERM", 143, "terminated"), ("SIGINT", 130, "interrupted")])
+@pytest.mark.parametrize("second", ["SIGTERM", "SIGINT"])
+def test_a_second_signal_lets_the_cleaning_up_end(
+    spikerecon: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    small_file: Path,
+    first: str,
+    status: int,
+    said: str,
+    second: str,
 ):
-    """As torchrun sends it to a training process that a scheduler has told already."""
+    """As the impatient send it, and torchrun to a training process that a scheduler has told already."""
     plain, cleaned_up = Reconstructor.frames, []
 
     def terminated(*arguments: Any, **options: Any) -> Iterator[Any]:
         try:
             yield next(plain(*arguments, **options))
-            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(getattr(signal, first))
         finally:
-            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(getattr(signal, second))
             cleaned_up.append(True)
 
-    before = signal.getsignal(signal.SIGTERM)
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Reconstructor, "frames", terminated)
-    result = spikerecon("convert", small_file, "-o", "out.mp4", *SMALL, "--method", "tfp", "-q", status=143)
-    assert (result.stderr, cleaned_up) == ("terminated\n", [True])
+    result = spikerecon("convert", small_file, "-o", "out.mp4", *SMALL, "--method", "tfp", "-q", status=status)
+    assert (result.stderr, cleaned_up) == (f"{said}\n", [True])
     assert contents(tmp_path) == {}
-    assert signal.getsignal(signal.SIGTERM) == before
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are another thing there")
@@ -449,6 +459,17 @@ def test_an_interrupt_while_waiting_for_standard_input(tmp_path: Path, small_fil
         assert process.wait(timeout=60) == 130
         assert process.stderr.read() == b"interrupted\n"
     assert contents(tmp_path) == {}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text there")
+def test_a_name_that_is_no_text_can_be_printed(tmp_path: Path, small_file: Path):
+    name = b"\xff.dat"
+    (tmp_path / os.fsdecode(name)).write_bytes(small_file.read_bytes())
+    command = [sys.executable, "-m", "spikerecon", "info", name, *SMALL]
+    strict = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}  # as Python has it in most locales
+    done = subprocess.run(command, cwd=tmp_path, env=strict, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("\\udcff.dat")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import io
 import os
 import signal
 import sys
@@ -29,12 +30,12 @@ class _Program(click.Group):
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with _warnings_as_lines(), _ends_when_terminated(), _errors_as_lines(ctx):
+        with _warnings_as_lines(), _ends_by_signal(), _errors_as_lines(ctx):
             return super().invoke(ctx)
 
 
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM, or SIGHUP of a terminal that closes: cleans up as Ctrl-C does."""
+class _Ended(KeyboardInterrupt):
+    """By SIGINT (Ctrl-C), SIGTERM, or SIGHUP of a terminal that closes."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -60,10 +61,9 @@ def _errors_as_lines(ctx: click.Context) -> Iterator[None]:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         line, status = f"error: {where}{error.strerror or error}", 1
-    except _Terminated as error:
-        line, status = "terminated", 128 + error.number
-    except KeyboardInterrupt:
-        line, status = "interrupted", 128 + signal.SIGINT
+    except KeyboardInterrupt as error:
+        number = error.number if isinstance(error, _Ended) else signal.SIGINT
+        line, status = "interrupted" if number == signal.SIGINT else "terminated", 128 + number
     click.echo(line, err=True)
     ctx.exit(status)
 
@@ -85,16 +85,16 @@ def _warnings_as_lines() -> Iterator[None]:
 
 
 @contextmanager
-def _ends_when_terminated() -> Iterator[None]:
+def _ends_by_signal() -> Iterator[None]:
     def end(number: int, _: Any) -> None:
-        for each in before:  # launchers say it twice: what is being saved is not to be cut
+        for each in before:  # launchers, and people, say it twice: what is being saved is not to be cut
             signal.signal(each, signal.SIG_IGN)
-        raise _Terminated(number)
+        raise _Ended(number)
 
     if threading.current_thread() is not threading.main_thread():  # signals are not for other threads to catch
         yield
         return
-    numbers = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    numbers = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
     handlers = {number: signal.getsignal(number) for number in numbers}
     before = {number: handler for number, handler in handlers.items() if handler != signal.SIG_IGN}  # as nohup sets it
     for each in before:
@@ -116,6 +116,8 @@ def main() -> None:
     spikerecon frames fan.dat --center 150     single pictures
     spikerecon bench                           how fast it is here
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files need not be text
+        sys.stdout.reconfigure(errors="backslashreplace")
     _keep_freed_memory()
     _leave_idle_cores()
 
