@@ -111,7 +111,8 @@ def save(path: str | os.PathLike[str], checkpoint: Checkpoint, *, overwrite: boo
     path = Path(path)
     check_free(path, overwrite)
     metadata = {"config": json.dumps(checkpoint.config.to_dict()), **checkpoint.info}
-    state = {key: value.detach().cpu().contiguous() for key, value in checkpoint.state.items()}
+    # Copies, as safetensors refuses what shares memory.
+    state = {key: value.detach().cpu().contiguous().clone() for key, value in checkpoint.state.items()}
     with appearing(path, overwrite) as unfinished:
         unfinished.write_bytes(serialized(state, metadata))  # a file that safetensors makes is for its owner alone
 

@@ -574,10 +574,12 @@ def load_picture(path: str | Path) -> Image.Image:
     try:
         with Image.open(path) as image:
             image.load()
-            return image
     # A broken one raises any of these, depending on where it is broken.
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise RecordingError(f"{path}: cannot be read as a picture: {error}") from None
+    if image.mode in ("F", "LAB"):  # what is white in floating point is not said; pillow does not convert Lab
+        raise RecordingError(f"{path}: is of mode {image.mode}: save it in grey of 8 or 16 bit, or RGB of 8 bit")
+    return image
 
 
 def eight_bit(image: Image.Image, mode: str) -> Image.Image:

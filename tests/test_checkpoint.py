@@ -120,6 +120,13 @@ def test_metadata_that_do_not_describe_a_network_are_refused(file: Path, metadat
         checkpoint.load(file)
 
 
+def test_weights_that_share_memory_are_saved(file: Path, tmp_path: Path):
+    loaded = checkpoint.load(file)
+    loaded.state["embedding.bn1.bias"] = loaded.state["embedding.bn1.running_mean"]
+    checkpoint.save(tmp_path / "shared.safetensors", loaded)
+    assert checkpoint.load(tmp_path / "shared.safetensors").parameters == loaded.parameters
+
+
 class Bomb:
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -95,11 +95,16 @@ def test_truth_that_cannot_be_read_is_named(still):
 
 
 @pytest.mark.parametrize(
-    ("value", "name"), [(np.float32(0.5), "t.tif"), (np.int32(7), "t.tif"), (np.array([9, 0], np.uint8), "t.png")]
+    ("value", "name", "words"),
+    [
+        (np.float32(0.5), "t.tif", "is of mode F: save it in grey of 8 or 16 bit"),
+        (np.int32(7), "t.tif", "is no opaque picture of 8 or 16 bit"),
+        (np.array([9, 0], np.uint8), "t.png", "is no opaque picture of 8 or 16 bit"),
+    ],
 )
-def test_truth_of_other_bits_or_that_can_be_seen_through_is_refused(tmp_path, value, name):
+def test_truth_of_other_bits_or_that_can_be_seen_through_is_refused(tmp_path, value, name, words):
     Image.fromarray(np.broadcast_to(value, (48, 64, *np.shape(value))).copy()).save(tmp_path / name)
-    with pytest.raises(RecordingError, match=f"{name}: is no opaque picture of 8 or 16 bit"):
+    with pytest.raises(RecordingError, match=f"{name}: {words}"):
         read_truth(tmp_path / name)
 
 

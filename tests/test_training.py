@@ -410,9 +410,12 @@ def test_training_with_the_perceptual_loss(vgg, textures, tmp_path):
 
 def test_files_that_are_no_vgg_are_refused(tmp_path):
     torch.save({"features.0.weight": torch.zeros(1)}, tmp_path / "other.pth")
+    shapes = {f"features.{layer}.{kind}": torch.zeros(1) for layer in range(17) for kind in ("weight", "bias")}
+    torch.save(shapes, tmp_path / "shapes.pth")
     (tmp_path / "text.pth").write_text("no")
     for name, words in {
         "other.pth": "does not hold",
+        "shapes.pth": r"does not hold .*: Error.* size mismatch for features\.14\.bias.*$",
         "text.pth": "is refused|cannot be read",
         "no.pth": "no such",
     }.items():
@@ -537,6 +540,19 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(textures,
     assert Trainer(tmp_path, textures, config=SMALL, settings=longer).step == 4
 
 
+def test_weights_that_half_precision_cannot_hold_are_not_saved(textures, tmp_path, monkeypatch):
+    trainer = Trainer(tmp_path, textures, config=SMALL, settings=replace(FEW, steps=1))
+    monkeypatch.setattr(trainer, "_update_average", lambda: None)
+    averaged = trainer.average.embedding.bn1
+    averaged.num_batches_tracked.fill_(70_000)  # which is no weight
+    averaged.running_var[0] = 7e4
+    with pytest.raises(SpikeReconError, match="the weights became infinite before step 1"):
+        trainer.run()
+    assert not list(tmp_path.iterdir())
+    averaged.running_var[0] = 6e4
+    assert trainer._sound()
+
+
 def test_steps_that_are_far_too_long_are_an_error_and_no_crash(textures, tmp_path):
     """Motion that is no number ended the process where gradients go back through warps."""
     trainer = Trainer(tmp_path, textures, config=SMALL, settings=replace(FEW, steps=30, rate=1e6, warmup=1))
@@ -593,6 +609,14 @@ def test_pictures_that_are_broken_are_named(tmp_path):
     (tmp_path / "broken.png").write_bytes(whole.replace(b"IDAT", b"ID\0T"))
     with pytest.raises(RecordingError, match=r"broken\.png: cannot be read as a picture"):
         Textures.load([tmp_path / "broken.png"])
+
+
+@pytest.mark.parametrize("mode", ["F", "LAB"])
+def test_pictures_of_other_kinds_of_numbers_are_refused(tmp_path, mode):
+    """Those of floating point became black, those in Lab were no error of ours."""
+    Image.new("RGB", (400, 400)).convert("L" if mode == "F" else "RGB").convert(mode).save(tmp_path / "a.tif")
+    with pytest.raises(RecordingError, match=rf"a\.tif: is of mode {mode}: save it in grey of 8 or 16 bit, or RGB"):
+        Textures.load([tmp_path / "a.tif"])
 
 
 def test_folders_without_pictures_are_refused(tmp_path, pictures, textures):

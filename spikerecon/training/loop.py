@@ -257,8 +257,10 @@ class Trainer:
         return settings.rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * self.step / settings.steps)))
 
     def _sound(self) -> bool:
-        """Whether all weights are finite: losses tell of those before the last step only."""
-        return all(bool(value.isfinite().all()) for value in self.average.state_dict().values())
+        """Whether all weights are finite in half precision, as they are saved: losses tell of those before the last
+        step only."""
+        values = self.average.state_dict().values()
+        return all(bool(value.half().isfinite().all()) for value in values if value.is_floating_point())
 
     @torch.no_grad()
     def validate(self) -> float:

@@ -61,7 +61,8 @@ class PerceptualLoss(nn.Module):
         try:
             self.load_state_dict({key: state[key] for key in wanted})
         except (KeyError, RuntimeError) as error:
-            raise WeightsError(f"{file} does not hold the weights of a VGG-16: {error}") from None
+            said = " ".join(str(error).split())  # torch's has several lines
+            raise WeightsError(f"{file} does not hold the weights of a VGG-16: {said}") from None
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("spread", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False)
