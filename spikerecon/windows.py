@@ -40,13 +40,13 @@ def centers(
 
     `planes` is the length of the recording, or None for a stream whose end is not known: without `end` the
     range then goes on for ever, and whoever reads stops where planes run out. Raises UsageError for a step
-    under 1 and for a range that is empty, not inside the recording, or shorter than one window.
+    out of range and for a range that is empty, not inside the recording, or shorter than one window.
     """
     try:
         step, start, end = operator.index(step), operator.index(start), None if end is None else operator.index(end)
     except TypeError:
         raise UsageError(f"step {step}, start {start} and end {end} are to be whole numbers of planes") from None
-    if step < 1:
+    if not 1 <= step <= sys.maxsize:
         raise UsageError(f"step {step} is out of range: it counts planes, from 1")
     stop = stop_of(planes, start, end)
     if stop is None:

@@ -272,6 +272,16 @@ def test_several_inputs_never_become_one_output(spikerecon: Command, small_file:
     assert Path("50%.mp4").is_file()
 
 
+def test_no_input_is_replaced_before_it_is_read(spikerecon: Command, small_file: Path):
+    for name in ("a.dat", "xa.mp4"):
+        Path(name).write_bytes(small_file.read_bytes())
+    words = ("a.dat", "xa.mp4", *SMALL, "--method", "tfp", "-y", "-o", "x{name}.mp4")
+    said = spikerecon("convert", *words, status=1).stderr
+    assert "error: a.dat: xa.mp4: is what is to be read" in said
+    assert Path("xa.mp4").read_bytes() == small_file.read_bytes()
+    assert Path("xxa.mp4").is_file()
+
+
 def test_of_several_inputs_the_one_with_an_error_is_named(spikerecon: Command, small_file: Path):
     Path("short.dat").write_bytes(small_file.read_bytes()[: 70 * 384])
     words = (*SMALL, "--method", "tfp", "--end", 90, "-q")
@@ -369,7 +379,13 @@ def test_pictures_of_a_stream_go_on(spikerecon: Command, small_file: Path, metho
     assert 0 < len(contents(Path("part"))) < len(whole)
     spikerecon(*words, "-o", "part", "--resume", input=data)
     assert contents(Path("part")) == whole
-    assert "all pictures are there" in spikerecon(*words, "-o", "part", "--resume", input=data).stderr
+    result = spikerecon(*words, "-o", "part", "--resume", "--json", input=data)
+    assert "all pictures are there" in result.stderr
+    told = json.loads(result.stdout)
+    assert (told["frames"], told["first_center"]) == (0, None)
+    result = spikerecon(*words, "-o", "part", "--resume", "--json", "--dry-run", input=data)  # its end is not known yet
+    assert json.loads(result.stdout)["frames"] is None
+    assert "would write all frames" in result.stderr
     cut = data[: 65 * 64 * 48 // 8]
     said = spikerecon(*words, "-o", "part", "--resume", input=cut, status=1).stderr
     assert "000004.png: the recording ends before it" in said

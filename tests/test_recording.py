@@ -29,6 +29,7 @@ from spikerecon.recording import (
     unpack,
     write_recording,
 )
+from spikerecon.recording.detect import Content
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 needs_eval = pytest.mark.skipif(not (SHARED / "eval").is_dir(), reason="needs the evaluation sequences")
@@ -425,6 +426,20 @@ def test_a_stream_that_ends_within_a_plane():
     assert (recording.planes, recording.leftover_bytes, len(recording.notes)) == (69, 113, 1)
 
 
+def test_planes_larger_than_the_file_are_not_looked_at(tmp_path, monkeypatch):
+    """They may not go into the memory."""
+    (tmp_path / "small.dat").write_bytes(bytes(60 * 12500))  # as long as whole planes of 400x250
+    plain = Content.rates
+
+    def rates(content, geometry):
+        assert geometry.plane_bytes <= content.total_bytes
+        return plain(content, geometry)
+
+    monkeypatch.setattr(Content, "rates", rates)
+    with pytest.raises(RecordingError, match="holds 0 whole planes of 40000x40000"):
+        open_recording(tmp_path / "small.dat", size=(40000, 40000))
+
+
 def test_streams_need_a_size_and_planes():
     with pytest.raises(UsageError, match="does not tell its size"):
         open_recording(io.BytesIO())
@@ -501,11 +516,18 @@ def test_a_forked_process_has_its_own_place_in_a_file(tmp_path):
 
 @pytest.mark.parametrize(
     ("change", "width"),
-    [(lambda rows: rows, 200), (lambda rows: rows, 0), (np.int64, 64), (lambda rows: rows[0], 64), (unpack, 64)],
+    [
+        (lambda rows: rows, 200),
+        (lambda rows: rows, 0),
+        (lambda rows: rows, 63.5),
+        (np.int64, 64),
+        (lambda rows: rows[0], 64),
+        (unpack, 64),
+    ],
 )
 def test_rows_in_memory_are_packed_and_of_their_width(change, width):
     rows = pack(scene(64, 24, 60))
-    assert from_rows(rows, 64).width == 64
+    assert from_rows(rows, 64).width == from_rows(rows, np.uint8(64)).width == 64
     changed = unpack(rows, 64) if change is unpack else change(rows)
     with pytest.raises(UsageError, match="no packed rows of"):
         from_rows(changed, width)

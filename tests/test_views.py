@@ -95,6 +95,15 @@ def test_a_crop_lies_in_the_picture(crop: tuple[int, int, int, int]):
         cropped(from_rows(random_rows(8, 8), 8), crop)
 
 
+def test_a_crop_is_four_whole_numbers():
+    recording = from_rows(random_rows(300, 8), 300)
+    part = cropped(recording, np.array([200, 1, 80, 5], np.uint8))  # whose sum is more than it can hold
+    assert (part.read(0, 9) == cropped(recording, (200, 1, 80, 5)).read(0, 9)).all()
+    for crop in ((0.0, 0.0, 5.0, 5.0), (1, 2, 3), None):
+        with pytest.raises(UsageError, match=r"is not \(left, top, width, height\) in pixels"):
+            cropped(recording, crop)
+
+
 def test_parse_crop():
     assert parse_crop(" 1,2, 30,40") == (1, 2, 30, 40)
 

@@ -40,6 +40,7 @@ def test_centers_of_a_stream_go_on():
     ("planes", "options", "wanted"),
     [
         (101, {"step": 0}, "step 0 is out of range"),
+        (101, {"step": 10**400}, "step 1000.* is out of range"),
         (101, {"start": -1}, "planes -1 to 101 are no range"),
         (101, {"start": 50, "end": 50}, "planes 50 to 50 are no range"),
         (101, {"end": 102}, "end 102 is out of range: this recording has 101 planes"),

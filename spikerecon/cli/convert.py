@@ -90,10 +90,11 @@ def command(
     bit_depth = int(what.picture.bit_depth)
     writing = {"fps": fps, "codec": codec, "crf": crf, "bit_depth": bit_depth}
     writing |= {"overwrite": overwrite, "resume": resume}
+    sources = files_of(*inputs, what.mending.flat)
     results, failed = [], 0
     for path, target in zip(inputs, targets, strict=True):
         try:
-            results.append(_convert(path, target, what, step, writing, follow, dry_run, quiet))
+            results.append(_convert(path, target, what, step, writing, sources, follow, dry_run, quiet))
         except (SpikeReconError, OSError) as error:
             if len(inputs) == 1 or isinstance(error, BrokenPipeError):
                 raise
@@ -113,18 +114,20 @@ def _convert(
     what: Reconstruction,
     step: int,
     writing: dict[str, Any],
+    sources: list[Path],
     follow: bool,
     dry_run: bool,
     quiet: bool,
 ) -> dict[str, Any]:
     from spikerecon import video
 
-    checked = video.check_output(target, **writing, sources=files_of(path, what.mending.flat))
+    checked = video.check_output(target, **writing, sources=sources)
     opened = what.opened(path, follow=FOLLOW_SECONDS if follow else None, quiet=quiet)
     with opened as (recording, maker), ExitStack() as stack:
         start, end = what.source.span()
         engine, rate = maker.widest, what.source.rate
         centers = engine.centers(recording, start=start, end=end, step=step)
+        endless = recording.planes is None and end is None  # until a stream's end is read
         levels = maker.levels
         there = checked.first
         if there > len(centers):
@@ -134,7 +137,7 @@ def _convert(
             say(f"{there} pictures are there: going on behind them", quiet)
             _check_alike(checked.name(there - 1), next(pictures, None), levels)
             centers = centers[there:]
-        total = len(centers) if recording.planes is not None or end is not None else None
+        total = None if endless else len(centers)
         say(recording.about, quiet)
         say(rates_text(rate, step, checked.fps), quiet)
         say(maker.about, quiet)
@@ -162,7 +165,7 @@ def _convert(
                 if not there:  # a stream has ended: which planes it had is known now
                     engine.centers(recording, start=start, end=end, step=step)
                 say(f"{checked.path}: all pictures are there", quiet)
-                return {**result, "frames": 0}
+                return {**result, "frames": 0, "first_center": None}
             written = video.save(
                 target,
                 (frame.rate for frame in itertools.chain([following], pictures)),

@@ -170,6 +170,8 @@ class Question:
 
     def _clearly_looks_like(self, others: list[Geometry], geometry: Geometry) -> Geometry | None:
         """Another geometry that the content fits clearly better, if there is one."""
+        if self.content.total_bytes < geometry.plane_bytes:
+            return None  # there is nothing to compare, and planes of that size may not go into the memory
         return next((one for one in others if one != geometry and self.content.fits(one, [geometry])), None)
 
     @property

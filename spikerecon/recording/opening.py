@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Callable
 from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, SupportsIndex
 
 import numpy as np
 
@@ -395,10 +395,12 @@ def _note_constant_planes(recording: Recording) -> None:
 def from_rows(rows: Bytes, width: int, name: str = "planes in memory") -> Recording:
     """A recording of packed rows in memory, uint8 (planes, height, ceil(width / 8)), upright; see `pack`.
 
-    Raises RecordingError where there are fewer than 60 planes, UsageError for rows of another type or width.
+    They are not copied: what the array becomes later shows. Raises RecordingError where there are fewer than 60 planes,
+    UsageError for rows of another type or width.
     """
-    packed = rows.dtype == np.uint8 and rows.ndim == 3 and rows.shape[1] > 0 and width > 0
-    if not packed or rows.shape[2] != math.ceil(width / 8):
+    packed = rows.dtype == np.uint8 and rows.ndim == 3 and rows.shape[1] > 0
+    whole = isinstance(width, SupportsIndex) and (width := operator.index(width)) > 0
+    if not packed or not whole or rows.shape[2] != math.ceil(width / 8):
         raise UsageError(f"{name}: {rows.dtype} {rows.shape} are no packed rows of {width} pixels: `pack` makes them")
     source = ArraySource(np.ascontiguousarray(rows))
     return Recording(name, "memory", (width, rows.shape[1]), False, "given in memory", source)

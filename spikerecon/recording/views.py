@@ -1,5 +1,7 @@
 """Recordings seen through something: a part of the picture, flawed pixels mended."""
 
+import operator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,12 +16,15 @@ def cropped(recording: Recording, crop: Crop) -> Recording:
 
     Raises UsageError where there is no such part.
     """
-    left, top, width, height = crop
+    try:
+        left, top, width, height = map(operator.index, crop)
+    except (TypeError, ValueError):
+        raise UsageError(f"crop {crop!r} is not (left, top, width, height) in pixels") from None
     across, down = recording.width - width, recording.height - height
     if min(width, height) < 1 or not (0 <= left <= across and 0 <= top <= down):
         size = f"{recording.width}x{recording.height}"
         raise UsageError(f"crop {left},{top},{width},{height} is no part of a picture of {size}")
-    return recording.through(lambda rows: crop_rows(rows, crop), (width, height))
+    return recording.through(lambda rows: crop_rows(rows, (left, top, width, height)), (width, height))
 
 
 def mended(recording: Recording, flaws: Flaws) -> Recording:
