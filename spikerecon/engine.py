@@ -25,7 +25,7 @@ from spikerecon.device import autocast, pick_device, pick_precision
 from spikerecon.errors import DeviceError, UsageError
 from spikerecon.methods import Method, Stir, Tfstp, make_method, window_around
 from spikerecon.network import Features
-from spikerecon.pipeline import RunAhead, side_by_side
+from spikerecon.pipeline import RunAhead, in_threads
 from spikerecon.recording import Recording
 from spikerecon.windows import WINDOW
 
@@ -165,7 +165,7 @@ class Reconstructor:
                 yield from frames
             else:  # it takes longer than TFP, or than any method on a GPU
                 in_colour = functools.partial(_in_colour, self.bayer)
-                yield from side_by_side(in_colour, frames, torch.get_num_threads())
+                yield from in_threads(in_colour, frames, torch.get_num_threads())
 
     def _windowed(self, recording: Recording, centers: Sequence[int]) -> Generator[Frame]:
         """`frames` of a method that looks at windows."""

@@ -68,7 +68,7 @@ class RunAhead(Iterator[T]):
         return False
 
 
-def side_by_side(work: Callable[[T], R], items: Iterable[T], threads: int) -> Generator[R]:
+def in_threads(work: Callable[[T], R], items: Iterable[T], threads: int) -> Generator[R]:
     """What `work` makes of each item, in order: it is done in so many threads, the items are taken in the calling one.
 
     A result is handed over once it is there, at most `threads` items late. Errors of the items and of the work come up

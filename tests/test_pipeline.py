@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from spikerecon.pipeline import RunAhead, WriteBehind, side_by_side
+from spikerecon.pipeline import RunAhead, WriteBehind, in_threads
 
 
 class Counter:
@@ -140,7 +140,7 @@ def test_close_does_not_wait_for_ever_for_a_stuck_reader(monkeypatch: pytest.Mon
     assert not thread.is_alive()
 
 
-def test_work_is_done_side_by_side_and_comes_in_order():
+def test_work_is_done_in_threads_and_comes_in_order():
     both = threading.Barrier(2)
 
     def work(item: int) -> int:
@@ -148,13 +148,13 @@ def test_work_is_done_side_by_side_and_comes_in_order():
         time.sleep(0.01 * (item % 2 == 0))
         return 2 * item
 
-    assert list(side_by_side(work, range(10), 2)) == list(range(0, 20, 2))
-    assert list(side_by_side(work, [], 2)) == []
+    assert list(in_threads(work, range(10), 2)) == list(range(0, 20, 2))
+    assert list(in_threads(work, [], 2)) == []
 
 
 def test_results_come_at_most_so_many_items_late_and_at_once_when_they_are_there():
     counter, go_on = Counter(), threading.Event()
-    slow = side_by_side(lambda item: item if go_on.wait(0.3) else -1, counter.numbers(), 3)
+    slow = in_threads(lambda item: item if go_on.wait(0.3) else -1, counter.numbers(), 3)
     assert next(slow) == -1
     assert counter.made == 4
     slow.close()
@@ -167,7 +167,7 @@ def test_results_come_at_most_so_many_items_late_and_at_once_when_they_are_there
             made.append(number)
 
     made: list[int] = []
-    for number in side_by_side(int, calm(), 3):
+    for number in in_threads(int, calm(), 3):
         assert made in (list(range(number)), list(range(number + 1)))
 
 
@@ -177,11 +177,11 @@ def test_errors_of_items_and_work_come_up_after_the_results_before_them():
         yield 2
         raise OSError("gone")
 
-    results = side_by_side(lambda item: 8 // item, failing(), 4)
+    results = in_threads(lambda item: 8 // item, failing(), 4)
     assert [next(results), next(results)] == [2, 4]
     with pytest.raises(OSError, match="gone"):
         next(results)
-    results = side_by_side(lambda item: 8 // item, [4, 0, 2], 4)
+    results = in_threads(lambda item: 8 // item, [4, 0, 2], 4)
     assert next(results) == 2
     with pytest.raises(ZeroDivisionError):
         next(results)

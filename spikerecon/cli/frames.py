@@ -117,9 +117,9 @@ def _recorded(path: str, what: Reconstruction, wanted: list[int], quiet: bool) -
     from spikerecon.windows import check_center
 
     with what.opened(path, quiet=quiet) as (recording, maker):
+        before, after = maker.around
         for center in (wanted[0], wanted[-1]):
-            for engine in maker.engines:
-                check_center(center, recording.planes, engine.before, engine.after, start=maker.start, end=maker.end)
+            check_center(center, recording.planes, before, after, start=maker.start, end=maker.end)
         for frame in maker.frames(recording, wanted):
             yield frame, maker
 
@@ -130,11 +130,11 @@ def _built_in(what: Reconstruction, wanted: list[int]) -> Iterator[tuple[Frame, 
     from spikerecon.windows import WINDOW, check_center
 
     maker = what.maker(what.source.filmed(60))
+    before, after = maker.around
     for center in wanted:
-        check_center(center, None, max(engine.before for engine in maker.engines), 0)
+        check_center(center, None, before, 0)
         first = max(center - max(engine.reach for engine in maker.engines), 0)
         first -= first % maker.widest.merge  # merged as from plane 0 on
-        after = max(engine.after for engine in maker.engines)
         recording = what.source.filmed(max(center + after - first, WINDOW), first)
         (frame,) = maker.frames(recording, [center - first])
         yield Frame(center, frame.rate), maker

@@ -386,6 +386,11 @@ class Maker:
         return max(self.engines, key=lambda engine: sum(engine.kept))
 
     @property
+    def around(self) -> tuple[int, int]:
+        """Planes before a centre, and from it on, that there must be."""
+        return max(engine.before for engine in self.engines), max(engine.after for engine in self.engines)
+
+    @property
     def about(self) -> str:
         """What to say of it: a line for each engine, and one for each note."""
         about = "\n".join(engine.about for engine in self.engines) + f", gain {self.levels['gain']:.4g}"
