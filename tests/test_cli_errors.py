@@ -155,11 +155,7 @@ WRONG = [
     ("the window of stir is set by its weights", 2, f"{STIR} --compare stir,tfstp --window 40"),
     ("a stream can be read once only", 2, f"convert - {' '.join(SMALL)} --compare tfp,tfi -o out.mp4"),
     ("a stream can be read once only", 2, f"frames - {' '.join(SMALL)} --center 60 --compare tfp,tfi"),
-    (
-        "center 15 is out of range: this recording of 100 planes takes centers 30 to 90",
-        2,
-        f"frames small.dat {' '.join(SMALL)} --center 15 --compare tfp,tfstp",
-    ),
+    ("100 planes takes centers 30 to 90", 2, f"frames small.dat {' '.join(SMALL)} --center 15 --compare tfp,tfstp"),
     # where to
     ("out.avi: unknown suffix .avi", 2, "convert small.dat -o out.avi"),
     ("out.txt: single pictures go to a .png file or a folder", 2, f"{FRAMES} --center 60 -o out.txt"),
