@@ -10,7 +10,6 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from copy import copy
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -29,15 +28,13 @@ from spikerecon.pipeline import RunAhead, in_threads
 from spikerecon.recording import Recording
 from spikerecon.windows import WINDOW
 
-T = TypeVar("T")
-
 STAGES = ("read", "unpack", "encode", "decode", "to host")
 QUEUE_DEPTH = 2  # batches read ahead, and frames waiting to be taken
 CACHE_BYTES = 3 * 2**30  # features kept for later windows (1000x1000 at step 1: 2.7 GiB); others are encoded again
-# Of pictures decoded at once on a GPU: to order their work takes the same time for many as for one.
+# Of pictures decoded at once on a GPU: to launch their work takes the same time for many as for one.
 CUDA_BATCH_PIXELS = 64 * 400 * 250
 CUDA_PICTURES = 512  # at most, of small crops: more gain nothing, and the first one comes late
-CUDA_BYTES = 6000  # of a GPU's memory for each of them: more than twice what a pixel was seen to take in bfloat16
+CUDA_BYTES = 6000  # of a GPU's memory for each pixel: more than twice what one was seen to take in bfloat16
 FEWEST_ROWS = 32  # with fewer the strips are mostly overlap
 FED_PLANES = 20  # planes read and unpacked at once for a method that has no windows
 
@@ -131,7 +128,8 @@ class Reconstructor:
         """Centres of all windows between planes `start` and `end`, `step` apart; the first is start + 30, or further on
         where windows are longer than 60 planes or planes are merged.
 
-        Methods with shorter windows get the same centres, so that their pictures can be compared.
+        Methods with shorter windows get the same centres, so that their pictures can be compared. Raises UsageError as
+        `windows.centers`.
         """
         before, after = self.kept
         return windows.centers(recording.planes, start=start, end=end, step=step, before=before, after=after)
@@ -144,7 +142,8 @@ class Reconstructor:
         them before a centre are left for the next one.
 
         Reading runs ahead in a thread. Where a stream ends, a range of centres ends too. Raises UsageError for centres
-        that the recording does not have.
+        that the recording does not have, RecordingError where it cannot be read on, and DeviceError where the device
+        has too little memory for one picture.
         """
         if centers is None:
             centers = self.centers(recording, start=start)
@@ -366,8 +365,8 @@ class _Run:
                     first = planned - method.offsets[0]
                     missing[center + offset] = rows[first : first + method.block_planes]
         # One block at a time on the CPU: its caches are small. On a GPU all at once.
-        size = len(missing) if self.engine.device.type == "cuda" else 1
-        for group in batched(missing.items(), max(1, size)):
+        blocks = list(missing.items())
+        for group in [blocks] if blocks and self.engine.device.type == "cuda" else [[block] for block in blocks]:
             with stage("unpack"):
                 packed = to_device([rows for _, rows in group], self.engine.device)
                 planes = unpack_bits(packed, self.width)
@@ -499,10 +498,3 @@ def _whole_numbers(centers: Iterable[int]) -> tuple[int, ...]:
         return tuple(map(operator.index, centers))
     except TypeError:
         raise UsageError(f"centers {centers!r} are no whole numbers one after the other") from None
-
-
-def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Lists of up to `size` items."""
-    iterator = iter(items)
-    while batch := list(itertools.islice(iterator, size)):
-        yield batch

@@ -32,7 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "files": {"errors"},
     "windows": {"errors"},
     "colour": {"errors"},
-    "recording": {"errors", "files", "recording"},
+    "recording": {"errors", "files", "recording", "windows"},
     "metrics": {"errors"},
     "plot": {"errors", "files", "recording"},
     "checkpoint": {"errors", "files", "network"},

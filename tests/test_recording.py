@@ -723,8 +723,12 @@ def test_rates_of_a_part():
     recording = from_rows(rows, 16)
     assert rate_map(recording, end=100).mean() == pytest.approx(0.1, abs=0.01)
     assert rate_map(recording, 100).mean() == pytest.approx(0.5, abs=0.01)
-    for start, end in ((100, 100), (0, 201), (300, None)):
-        with pytest.raises(UsageError, match="no range of planes: this recording has 200"):
+    for start, end, words in (
+        (100, 100, "planes 100 to 100 are no range"),
+        (0, 201, "end 201 is out of range: this recording has 200 planes"),
+        (300, None, "start 300 is out of range: this recording has 200 planes"),
+    ):
+        with pytest.raises(UsageError, match=words):
             rate_map(recording, start, end)
 
 
@@ -735,8 +739,8 @@ def test_bright_pixels_bound_the_merging():
 
 
 def test_gain_of_too_short_a_part_is_refused():
-    for end in (130, 50):
-        with pytest.raises(UsageError, match=f"planes 100 to {end} are fewer than one window of 60"):
+    for end, words in ((130, "fewer than one window of 60"), (50, "no range")):
+        with pytest.raises(UsageError, match=f"planes 100 to {end} are {words}"):
             auto_gain(from_rows(flat(0.2, 300), 16), 100, end)
 
 

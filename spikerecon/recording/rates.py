@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from spikerecon.errors import UsageError
 from spikerecon.recording.layouts import MIN_PLANES, unpack
 from spikerecon.recording.opening import Recording, spread
+from spikerecon.windows import stop_of
 
 GOOD_RATE = 0.045
 """Spikes per plane of a usual pixel in a recording that is bright enough for STIR.
@@ -30,10 +31,7 @@ def spike_counts(recording: Recording, start: int = 0, end: int | None = None) -
     three times as many; of a stream, in the first of them. Raises UsageError for planes that the recording does not
     have; of a stream, where it has none from `start` on.
     """
-    last, most = recording.planes if end is None else end, 3 * COUNTED_RUN
-    if start < 0 or (last is not None and start >= last) or (recording.planes or end or 0) < (end or 0):
-        there = "" if recording.planes is None else f": this recording has {recording.planes}"
-        raise UsageError(f"planes {start} to {last} are no range of planes{there}")
+    last, most = stop_of(recording.planes, start, end), 3 * COUNTED_RUN
     if recording.planes is None or last is None:
         ranges = [range(start, start + most if end is None else min(end, start + most))]
     else:
@@ -50,7 +48,8 @@ def spike_counts(recording: Recording, start: int = 0, end: int | None = None) -
 
 
 def rate_over_time(recording: Recording) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Plane numbers and the mean firing rate of all pixels at them, over 20 planes at up to 200 even places."""
+    """Plane numbers, int64 (N,), and the mean firing rate of all pixels at each, float64 (N,), in spikes per plane:
+    over 20 planes at up to 200 even places."""
     planes = recording.planes or 0
     starts = np.unique(np.linspace(0, max(planes - 20, 0), min(200, planes // 20 + 1), dtype=np.int64))
     spikes = [_SPIKES[recording.read(int(start), int(start) + 20)].mean() for start in starts]
@@ -71,7 +70,7 @@ class RateSummary:
 
 
 def rate_summary(rates: NDArray[np.float32]) -> RateSummary:
-    """Sums up the firing rates of all pixels."""
+    """Sums up the firing rates of all pixels, float32 (height, width), in spikes per plane."""
     p1, p50, p99, p99_9 = np.percentile(rates, (1, 50, 99, 99.9)).tolist()
     never, always = int((rates == 0).sum()), int((rates == 1).sum())
     return RateSummary(float(rates.mean(dtype=np.float64)), p1, p50, p99, p99_9, never, always)
@@ -82,7 +81,8 @@ def auto_gain(recording: Recording, start: int = 0, end: int | None = None) -> f
 
     Sets to white what 99.5 % of the pixels stay below, by windows of 60 planes from up to five places between planes
     `start` and `end` (of a stream: the first window). Pixels that never or always fire in a window do not count:
-    they tell of no light, or are stuck.
+    they tell of no light, or are stuck. It is 1.0 where nothing is lit. Raises UsageError for planes that the recording
+    does not have, or fewer than 60.
     """
     rates = _window_rates(recording, start, end)
     lit = rates[(rates > 0) & (rates < 1)]
@@ -94,7 +94,7 @@ def auto_merge(recording: Recording, start: int = 0, end: int | None = None, *, 
 
     So many that the median pixel fires in about `GOOD_RATE` of the merged planes, but no more than the brightest
     pixels allow, as one that fires more than once in as many planes loses spikes, and no more than leave a window of
-    `window` merged planes. Looks where `auto_gain` looks.
+    `window` merged planes. Looks where `auto_gain` looks, and raises what that raises.
     """
     rates = _window_rates(recording, start, end).mean(0)
     lit = rates[(rates > 0) & (rates < 1)]
@@ -111,15 +111,12 @@ def _window_rates(recording: Recording, start: int, end: int | None) -> NDArray[
 
     Raises UsageError where there are no 60 planes from `start` on.
     """
-    planes = recording.planes if end is None else end
-    if recording.planes is not None and (end or 0) > recording.planes:
-        raise UsageError(f"end {end} is out of range: this recording has {recording.planes} planes")
-    if end is not None and end - start < MIN_PLANES:
-        raise UsageError(f"planes {start} to {end} are fewer than one window of {MIN_PLANES}")
-    if recording.planes is None or planes is None:
-        starts = [start]
-    else:
-        starts = np.linspace(start, max(planes - MIN_PLANES, start), 5, dtype=int).tolist()
+    stop = stop_of(recording.planes, start, end)
+    if stop is not None and stop - start < MIN_PLANES:
+        raise UsageError(f"planes {start} to {stop} are fewer than one window of {MIN_PLANES}")
+    starts = [start]
+    if recording.planes is not None and stop is not None:
+        starts = np.linspace(start, stop - MIN_PLANES, 5, dtype=int).tolist()
     windows = []
     for first in dict.fromkeys(starts):
         rows = recording.read(first, first + MIN_PLANES)

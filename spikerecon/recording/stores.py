@@ -174,17 +174,14 @@ class FolderStore:
 
     def _store(self, path: Path) -> FileStore:
         if self._open is None or self._open[0] != path:
-            self._close_block()
+            self.close()
             self._open = path, FileStore(path)
         return self._open[1]
 
-    def _close_block(self) -> None:
+    def close(self) -> None:
         if self._open is not None:
             self._open[1].close()
             self._open = None
-
-    def close(self) -> None:
-        self._close_block()
 
 
 def _shorter(name: str) -> RecordingError:

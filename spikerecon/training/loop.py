@@ -27,22 +27,22 @@ from spikerecon.training.start import prepare_start
 from spikerecon.training.state import has_state, load_state, save_state
 
 LOG_EVERY = 50  # steps between lines of the log
+CLIP = 1.0  # of the gradients' norm
+AVERAGE = 0.999  # decay of the averaged weights
 VALIDATION_SEED = 2**31
 WEIGHTS = "weights.safetensors"
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """How to train. steps: optimiser steps in all. rate: the highest learning rate. average: decay of the averaged
-    weights. pool: see `SpikeBatches`. save_every: steps between saves (and validations)."""
+    """How to train. steps: optimiser steps in all. rate: the highest learning rate. pool: see `SpikeBatches`.
+    save_every: steps between saves (and validations)."""
 
     steps: int = 100_000
     batch: int = 8
     patch: int = 96
     rate: float = 1.2e-3
     warmup: int = 200
-    clip: float = 1.0
-    average: float = 0.999
     pool: int = 1024
     save_every: int = 500
     seed: int = 0
@@ -50,8 +50,8 @@ class TrainSettings:
     def __post_init__(self) -> None:
         """Raises UsageError for what has to be above 0."""
         counts = (self.steps, self.batch, self.patch, self.pool, self.save_every)
-        if min(counts) < 1 or not (0 < self.rate < math.inf and self.clip > 0):
-            raise UsageError("steps, batch, patch, pool, save_every, learning rate and clip must be above 0")
+        if min(counts) < 1 or not 0 < self.rate < math.inf:
+            raise UsageError("steps, batch, patch, pool, save_every and learning rate must be above 0")
 
 
 @dataclass(frozen=True)
@@ -229,7 +229,7 @@ class Trainer:
             self._check_finite(loss.item())
         self.network.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip)
+        nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
         self.optimizer.step(self._rate())
         self._update_average()
         return loss.detach()
@@ -243,7 +243,7 @@ class Trainer:
 
     @torch.no_grad()
     def _update_average(self) -> None:
-        decay = min(self.settings.average, (self.step + 1) / (self.step + 10))
+        decay = min(AVERAGE, (self.step + 1) / (self.step + 10))
         for mean, value in zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True):
             if mean.is_floating_point():
                 mean.lerp_(value, 1 - decay)
