@@ -17,7 +17,8 @@ class UsageError(SpikeReconError):
 
 
 class RecordingError(SpikeReconError):
-    """A recording cannot be read: missing, empty, of unknown size or layout, too short."""
+    """A recording cannot be read: missing, empty, of unknown size or layout, too short; nor a video, a picture, or a
+    list of sequences."""
 
 
 class WeightsError(SpikeReconError):
@@ -29,7 +30,7 @@ class DeviceError(SpikeReconError):
 
 
 class OutputError(SpikeReconError):
-    """A picture or video cannot be written: it exists already, the encoder failed, the disk is full."""
+    """Output cannot be made: it exists already, the encoder failed, the disk is full, a library is not installed."""
 
 
 class RecordingWarning(UserWarning):

@@ -29,8 +29,8 @@ FOLLOWED_RATES = len(SPIKE_BOUNDS) - 1 + len(INTERVAL_BOUNDS) - 1 + len(STILL_BO
 FOLLOWED_CHANNELS = FOLLOWED_RATES + 2  # and the velocity
 STRETCHES = sorted({*SPIKE_BOUNDS, *INTERVAL_BOUNDS})  # planes between two of these go into the same means
 
-# Followed at once on a CPU, whose caches are small. A GPU takes a stretch, or else ordering the work would take longer
-# than doing it.
+# Planes followed at once on a CPU, whose caches are small. A GPU takes a stretch, or else launching the work would take
+# longer than doing it.
 CPU_PLANES = 1
 
 

@@ -167,7 +167,7 @@ def sequence_entry(
 ) -> dict[str, Any]:
     """What `sequences.json` says of a recording; its `truth` names picture files, one for each centre.
 
-    Centres count from the first plane of the recording, which is plane `start` of the scene.
+    Centres count from the first plane of the recording.
     """
     name = Path(file).stem
     return {

@@ -65,8 +65,8 @@ class KernelOptimizer:
 class Muon(torch.optim.Optimizer):
     """Muon (Jordan et al., 2024): all directions of a matrix's step are equally long.
 
-    Steps are as long as AdamW's (Liu et al., 2025). It is torch.optim.Muon, which is in bfloat16 on all devices: on a
-    processor that imitates it, that took three quarters of a training step.
+    Steps are as long as AdamW's (Liu et al., 2025). torch.optim.Muon does the same, but in bfloat16 on all devices: on
+    a processor that imitates it, that took three quarters of a training step.
     """
 
     def __init__(self, matrices: Iterable[nn.Parameter], rate: float) -> None:
