@@ -1,6 +1,8 @@
 """How good a picture is, with intensities in [0, 1]: PSNR and SSIM, and measures that a library has models for."""
 
+import io
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from typing import Any
 
 import numpy as np
@@ -63,12 +65,13 @@ def modelled(name: str) -> Callable[[ArrayLike, ArrayLike], float]:
         raise UsageError(f"unknown measure '{name}': choose {', '.join(MODELLED)}")
     try:
         import pyiqa
-    except ImportError:
-        raise OutputError(f"{name} needs pyiqa: pip install 'spikerecon[quality]'") from None
-    except Exception as error:  # torchvision, which it needs, of another torch
+    except Exception as error:  # torchvision, which it needs, of another torch, say
+        if isinstance(error, ModuleNotFoundError) and error.name == "pyiqa":
+            raise OutputError(f"{name} needs pyiqa: pip install 'spikerecon[quality]'") from None
         raise OutputError(f"{name} needs pyiqa, which does not start here: {error}") from error
     try:
-        metric = pyiqa.create_metric(name, device="cpu")
+        with redirect_stdout(io.StringIO()):  # it prints what it loads
+            metric = pyiqa.create_metric(name, device="cpu")
     except Exception as error:  # whatever it meets on the network
         raise OutputError(f"{name}: pyiqa could not get its model: {error}") from error
     import torch

@@ -98,7 +98,7 @@ def test_ssim_needs_room_for_its_window():
 
 @pytest.mark.parametrize("colour", [False, True])
 @pytest.mark.parametrize("name", MODELLED)
-def test_modelled_measures_get_both_pictures(pictures, monkeypatch, name, colour):
+def test_modelled_measures_get_both_pictures(pictures, monkeypatch, capsys, name, colour):
     """What pyiqa is asked for: it fetches its models, so it has a stand-in here."""
 
     def create_metric(asked, device):
@@ -110,12 +110,14 @@ def test_modelled_measures_get_both_pictures(pictures, monkeypatch, name, colour
             return (prediction - truth).abs().mean()
 
         assert asked == name
+        print("Loading pretrained model")
         return metric
 
     monkeypatch.setitem(sys.modules, "pyiqa", SimpleNamespace(create_metric=create_metric))
     scale = np.array([1, 0.5, 0.25]) if colour else 1.0
     prediction, truth = (picture[..., None] * scale if colour else picture for picture in pictures)
     assert modelled(name)(prediction, truth) == pytest.approx(np.abs(prediction - truth).mean())
+    assert capsys.readouterr() == ("", "")
 
 
 def test_pictures_that_cannot_be_measured_are_told(pictures, monkeypatch):
@@ -127,7 +129,7 @@ def test_pictures_that_cannot_be_measured_are_told(pictures, monkeypatch):
         modelled("lpips")(*pictures)
 
 
-def test_modelled_measures_that_cannot_be_had(monkeypatch):
+def test_modelled_measures_that_cannot_be_had(monkeypatch, tmp_path):
     def create_metric(name, device):
         raise OSError("no way out")
 
@@ -135,6 +137,11 @@ def test_modelled_measures_that_cannot_be_had(monkeypatch):
         modelled("psnr")
     monkeypatch.setitem(sys.modules, "pyiqa", None)
     with pytest.raises(OutputError, match=r"niqe needs pyiqa: pip install 'spikerecon\[quality\]'"):
+        modelled("niqe")
+    monkeypatch.delitem(sys.modules, "pyiqa")
+    (tmp_path / "pyiqa.py").write_text("import nothing_of_that_name")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(OutputError, match="needs pyiqa, which does not start here: No module named 'nothing_of_that"):
         modelled("niqe")
     monkeypatch.setitem(sys.modules, "pyiqa", SimpleNamespace(create_metric=create_metric))
     with pytest.raises(OutputError, match="could not get its model: no way out"):

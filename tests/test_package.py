@@ -187,7 +187,7 @@ def test_the_wheel_works_on_its_own(tmp_path: Path, small_file: Path):
     run(*pip, "wheel", ROOT, "--no-deps", "--no-build-isolation", "--no-index", "-w", tmp_path / "built")
     (wheel,) = (tmp_path / "built").iterdir()
     names = zipfile.ZipFile(wheel).namelist()
-    assert "spikerecon/weights/stir.safetensors" in names
+    assert {"spikerecon/weights/stir.safetensors", "spikerecon/py.typed"} <= set(names)
     assert not [name for name in names if name.startswith(("tests", "examples", "weights"))]
 
     installed = tmp_path / "installed"

@@ -509,7 +509,8 @@ def test_processes_stop_together_and_know_the_loss_of_all(pictures, tmp_path):
     command = [*TORCHRUN, tmp_path / "told.py", pictures, tmp_path / "run"]
     done = subprocess.run([*map(str, command)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert sorted(done.stdout.splitlines()) == ["0: 3 [0.5, 0.5]", "1: 3 []"]
+    told = [line for line in done.stdout.splitlines() if not line.startswith("[Gloo]")]  # which torch 2.9 adds
+    assert sorted(told) == ["0: 3 [0.5, 0.5]", "1: 3 []"]
     assert checkpoint.load(tmp_path / "run" / "weights.safetensors").info["steps"] == "3"
 
 
