@@ -1,4 +1,4 @@
-"""Running ahead in a thread, and writing behind in one, and working in several: order, errors, how far, and the end."""
+"""Running ahead in a thread, writing behind in one, and working in several: order, errors, how far, and the end."""
 
 import threading
 import time
@@ -152,23 +152,33 @@ def test_work_is_done_in_threads_and_comes_in_order():
     assert list(in_threads(work, [], 2)) == []
 
 
-def test_results_come_at_most_so_many_items_late_and_at_once_when_they_are_there():
-    counter, go_on = Counter(), threading.Event()
-    slow = in_threads(lambda item: item if go_on.wait(0.3) else -1, counter.numbers(), 3)
-    assert next(slow) == -1
+def test_results_come_at_most_so_many_items_late():
+    counter = Counter()
+
+    def work(item: int) -> int:
+        wait_for(lambda: counter.made == 4)
+        return item
+
+    results = in_threads(work, counter.numbers(), 3)
+    assert next(results) == 0
     assert counter.made == 4
-    slow.close()
+    results.close()
     assert counter.ended_in is threading.current_thread()
+
+
+def test_results_that_are_there_do_not_wait_for_more_items():
+    done: list[int] = []
 
     def calm() -> Iterator[int]:
         for number in range(3):
             yield number
-            time.sleep(0.3)
-            made.append(number)
+            wait_for(lambda: len(done) == len(taken) + 1)
+            time.sleep(0.05)
+            taken.append(number)
 
-    made: list[int] = []
-    for number in in_threads(int, calm(), 3):
-        assert made in (list(range(number)), list(range(number + 1)))
+    taken: list[int] = []
+    for number in in_threads(lambda item: done.append(item) or item, calm(), 3):
+        assert len(taken) <= number + 1
 
 
 def test_errors_of_items_and_work_come_up_after_the_results_before_them():
