@@ -391,7 +391,7 @@ class _Run:
 
 def cuda_batch(pixels: int, memory: int) -> int:
     """Pictures of so many pixels that a GPU with so many bytes of memory decodes at once, from 1 on."""
-    return max(1, min(CUDA_PICTURES, min(CUDA_BATCH_PIXELS, memory // CUDA_BYTES) // pixels))
+    return max(1, min(CUDA_PICTURES, CUDA_BATCH_PIXELS // pixels, memory // (CUDA_BYTES * pixels)))
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

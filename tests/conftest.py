@@ -26,6 +26,9 @@ SMALL = ("--size", "64x48")
 
 Command = Callable[..., Result]
 
+needs_cuda = pytest.mark.skipif("not torch.cuda.is_available()", reason="there is no CUDA device")
+"""For tests in a file that imports torch."""
+
 
 def examples(most: int) -> settings:
     """What property tests that work on files run with: so many examples, the same in every run."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import needs_cuda
 
 from spikerecon import engine as engines
 from spikerecon import recording as recordings
@@ -242,9 +243,6 @@ def test_golden_pictures(fan):
         rates = np.stack([frame.rate for frame in engine.frames(noise)])
         assert rates.shape == (2, 40, 56)
         assert np.abs(rates - golden[name]).max() < TOLERANCE, name
-
-
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 
 
 @needs_cuda

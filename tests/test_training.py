@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import needs_cuda
 from PIL import Image
 from torch import nn
 
@@ -452,7 +453,7 @@ def test_half_of_what_torchrun_sets_is_no_group_of_processes(spikerecon, picture
     assert Path("run/weights.safetensors").is_file()
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+@needs_cuda
 def test_training_on_cuda(textures, tmp_path):
     config = replace(SMALL, follow=True)
     Trainer(tmp_path, textures, config=config, settings=FEW, device="cuda").run()

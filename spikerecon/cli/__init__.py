@@ -7,7 +7,6 @@ import io
 import os
 import signal
 import sys
-import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ import click
 
 from spikerecon import __version__
 from spikerecon.cli import bench, convert, evaluate, frames, info, repack, simulate, train, weights
+from spikerecon.cli.signals import ENDING, ending_goes_to
 from spikerecon.errors import RecordingWarning, SpikeReconError, UsageError
 
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # of malloc.h
@@ -30,7 +30,7 @@ class _Program(click.Group):
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with _warnings_as_lines(), _ends_by_signal(), _errors_as_lines(ctx):
+        with _warnings_as_lines(), ending_goes_to(_end), _errors_as_lines(ctx):
             return super().invoke(ctx)
 
 
@@ -84,26 +84,10 @@ def _warnings_as_lines() -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _ends_by_signal() -> Iterator[None]:
-    def end(number: int, _: Any) -> None:
-        for each in before:  # launchers, and people, say it twice: what is being saved is not to be cut
-            signal.signal(each, signal.SIG_IGN)
-        raise _Ended(number)
-
-    if threading.current_thread() is not threading.main_thread():  # signals are not for other threads to catch
-        yield
-        return
-    numbers = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
-    handlers = {number: signal.getsignal(number) for number in numbers}
-    before = {number: handler for number, handler in handlers.items() if handler != signal.SIG_IGN}  # as nohup sets it
-    for each in before:
-        signal.signal(each, end)
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+def _end(number: int, _: Any) -> None:
+    for each in ENDING:  # launchers, and people, say it twice: what is being saved is not to be cut
+        signal.signal(each, signal.SIG_IGN)
+    raise _Ended(number)
 
 
 @click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ import click
 
 from spikerecon.cli.console import say
 from spikerecon.cli.options import quiet_option
+from spikerecon.cli.signals import ending_goes_to
 from spikerecon.errors import OutputError, UsageError
 from spikerecon.files import check_folder
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 
 TORCHRUN = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"}  # what it sets, and others in its place
-ENDING = {"SIGINT", "SIGTERM", "SIGHUP"}  # what it passes on to its processes, at different instants
 
 
 @click.command("train")
@@ -93,13 +92,12 @@ def command(
     textures = Textures.load(find_pictures(images), seed=seed)
     with _process_group(chosen) as own:
         trainer = Trainer(output, textures, config=config, settings=settings, start=start, perceptual=vgg, device=own)
-        if trainer.processes > 1:
-            for number in signal.Signals:
-                if number.name in ENDING and signal.getsignal(number) != signal.SIG_IGN:
-                    signal.signal(number, lambda *_: trainer.stop())
         quiet = quiet or trainer.process > 0
         say(f"{output}: step {trainer.step} of {steps}, on {trainer.device} in {trainer.precision}", quiet)
-        trainer.run(lambda progress: _show(progress, quiet))
+        # torchrun passes signals on to its processes at different instants.
+        together = trainer.processes > 1
+        with ending_goes_to(lambda *_: trainer.stop()) if together else nullcontext():
+            trainer.run(lambda progress: _show(progress, quiet))
     if trainer.process == 0:
         try:
             trainer.draw_curve()
