@@ -132,8 +132,7 @@ def convolve(x: Tensor, kernel: Tensor, bias: Tensor | None = None, slopes: Tens
     """(B, C, H, W) to (B, O, H, W), channels-last. kernel: as from `transformed`. slopes: of a PReLU, one or O."""
     batch, _, height, width = x.shape
     outputs = kernel.shape[2]
-    down, across = _tiles(height), _tiles(width)
-    found = x.new_empty(batch, down, STEP, across, STEP, outputs)
+    found = x.new_empty(batch, height, width, outputs)
     for picture, rows, tiles in _tiled(x):
         product = torch.bmm(tiles, kernel)
         pixels = OUTPUT @ (OUTPUT @ product.view(SIDE, -1)).view(STEP, SIDE, -1)
@@ -142,9 +141,21 @@ def convolve(x: Tensor, kernel: Tensor, bias: Tensor | None = None, slopes: Tens
             pixels.add_(bias)
         if slopes is not None:
             pixels = F.prelu(pixels, slopes)
-        strip = found[picture, rows]
-        strip.copy_(pixels.view(STEP, STEP, len(strip), across, outputs).permute(2, 1, 3, 0, 4))
-    return found.view(batch, STEP * down, STEP * across, outputs)[:, :height, :width].permute(0, 3, 1, 2)
+        pixels = pixels.view(STEP, STEP, rows.stop - rows.start, -1, outputs).permute(2, 1, 3, 0, 4)
+        _lay(pixels, found[picture, STEP * rows.start : STEP * rows.stop])
+    return found.permute(0, 3, 1, 2)
+
+
+def _lay(tiles: Tensor, strip: Tensor) -> None:
+    """Tiles (rows, STEP, columns, STEP, O) put where they belong in a strip of a picture (h, w, O).
+
+    The last ones may reach beyond it. They go by themselves, or the picture would have to be copied to cut it off.
+    """
+    rows, columns = strip.shape[0] // STEP, strip.shape[1] // STEP
+    down, right = STEP * rows, STEP * columns
+    strip[:down, :right].unflatten(1, (columns, STEP)).unflatten(0, (rows, STEP)).copy_(tiles[:rows, :, :columns])
+    strip[:down, right:] = tiles[:rows, :, columns:].flatten(2, 3).flatten(0, 1)[:, : strip.shape[1] - right]
+    strip[down:] = tiles[rows:].flatten(2, 3).flatten(0, 1)[: len(strip) - down, : strip.shape[1]]
 
 
 def weight_gradient(x: Tensor, grad: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ def test_it_is_the_plain_convolution(size, memory_format):
     with torch.inference_mode():
         found, expected = WinogradConvolution(conv)(x), conv(x)
     assert found.shape == expected.shape
+    assert found.is_contiguous(memory_format=torch.channels_last)  # or what comes next would copy it
     assert (found - expected).abs().max() < 1e-4
 
 
