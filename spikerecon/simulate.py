@@ -28,12 +28,14 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class SensorNoise:
-    """What a real sensor adds. Spreads are standard deviations, relative to the nominal value."""
+    """What a real sensor adds, as far as a capture in the dark tells. Spreads are standard deviations, relative to the
+    nominal value."""
 
-    threshold_spread: float = 0.03  # of the firing threshold, pixel by pixel
+    threshold_spread: float = 0.04  # of the firing threshold, pixel by pixel
     row_spread: float = 0.01  # of the gain, row by row
-    dark_current: float = 0.002  # spikes per plane without any light
-    photons_per_spike: float = 25.0  # shot noise: a pixel counts photons (a real capture in the dark has 17 to 29)
+    dark_current: float = 0.004  # spikes per plane that a pixel fires without any light, in the median
+    dark_spread: float = 0.6  # of its logarithm, pixel by pixel: what is left of noise where light is short
+    photons_per_spike: float = 2000.0  # shot noise: a pixel counts photons (the capture's intervals allow no fewer)
     stuck_fraction: float = 1e-4  # pixels that fire in every plane
     dead_fraction: float = 1e-4  # pixels that never fire
 
@@ -56,6 +58,8 @@ class SpikeSensor:
             lot = rng.random((height, width))
             self._stuck = lot < noise.stuck_fraction
             self._dead = lot >= 1 - noise.dead_fraction
+            spread = noise.dark_spread * rng.standard_normal((height, width), np.float32)
+            self._dark = np.float32(noise.dark_current) * np.exp(spread)
 
     def expose(self, light: ArrayLike) -> NDArray[np.uint8]:
         """Collect the light of one plane; returns its spikes: uint8 (height, width), 1 where a pixel fired.
@@ -72,7 +76,7 @@ class SpikeSensor:
         return fired.view(np.uint8)
 
     def _disturb(self, light: NDArray[np.float32], noise: SensorNoise) -> NDArray[np.float32]:
-        light = light + np.float32(noise.dark_current)
+        light = light + self._dark
         if np.isfinite(noise.photons_per_spike):
             photons = self._rng.poisson(light * noise.photons_per_spike)
             light = (photons / noise.photons_per_spike).astype(np.float32)

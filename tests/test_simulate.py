@@ -13,6 +13,7 @@ NO_NOISE = sim.SensorNoise(
     threshold_spread=0,
     row_spread=0,
     dark_current=0,
+    dark_spread=0,
     photons_per_spike=np.inf,
     stuck_fraction=0,
     dead_fraction=0,
@@ -175,6 +176,12 @@ def test_rows_differ():
 
 def test_dark_current():
     assert noisy_counts(0, 1000, dark_current=0.002).mean() == pytest.approx(2, abs=0.1)
+
+
+def test_pixels_differ_in_the_dark():
+    counts = noisy_counts(0, 10000, dark_current=0.004, dark_spread=0.6)
+    assert np.median(counts) == pytest.approx(40, abs=1)
+    assert np.log(counts).std() == pytest.approx(0.6, rel=0.03)
 
 
 def test_shot_noise():

@@ -297,13 +297,15 @@ class SpikeBatches:
         def normal(*shape: int) -> Tensor:
             return torch.randn(shape, generator=maker.generator, device=maker.device)
 
-        gain = 1 + flawed * (0.03 * normal(batch, 1, height, width) + 0.01 * normal(batch, 1, height, 1))
-        dark = flawed * 0.004 * maker._uniform(batch, 1, height, width)
-        light = rates * gain + dark
-        # Photons that make a spike: a real capture in the dark varies as with some 20. So many add up to a Gaussian
-        # walk, which is drawn in a tenth of the time of Poisson's numbers, and a pixel fires when its charge is the
-        # highest yet. How far below that it begins keeps the rate from the first plane on (at 0.005 within 3 %).
-        photons = torch.exp(maker._uniform(batch, 1, 1, 1, low=math.log(10), high=math.log(400)))
+        # Pixels of a real capture differ in the dark (at 0.02 spikes per plane by a seventh, some by all of it), and
+        # little in anything else: intervals of one pixel vary by no more than what planes round off.
+        gain = 1 + flawed * (0.04 * normal(batch, 1, height, width) + 0.01 * normal(batch, 1, height, 1))
+        dark = maker._uniform(batch, 1, 1, 1, low=math.log(0.0005), high=math.log(0.008))
+        light = rates * gain + flawed * torch.exp(dark + 0.6 * normal(batch, 1, height, width))
+        # Photons that make a spike add up to a Gaussian walk, which is drawn in a tenth of the time of Poisson's
+        # numbers, and a pixel fires when its charge is the highest yet. How far below that it begins keeps the rate
+        # from the first plane on (at 0.005 within 3 %).
+        photons = torch.exp(maker._uniform(batch, 1, 1, 1, low=math.log(10), high=math.log(10000)))
         seen = light[noisy]
         light[noisy] = torch.addcmul(seen, (seen / photons[noisy]).sqrt_(), normal(*seen.shape))
         light.clamp_(max=1)
