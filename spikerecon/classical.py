@@ -34,14 +34,14 @@ def tfi(planes: Tensor, middle: int) -> Tensor:
 
 
 def interval_lengths(planes: Tensor) -> Tensor:
-    """Planes from spike to spike around every plane, for planes (B, P, H, W): uint8, or int16 where P is 255 or more.
+    """Planes from spike to spike around every plane, for planes (B, P, H, W): in the smallest type that holds P + 1.
 
     An interval ends with the plane that fires. Where it begins before the first plane, or ends after the last, it is
     taken to reach to just outside them, the shortest that is possible: P + 1 planes where a pixel never fires.
     """
     quiet = 1 - planes.transpose(0, 1).to(torch.uint8)
-    size = torch.uint8 if len(quiet) < 255 else torch.int16
-    quiet = quiet.to(size)
+    sizes = (torch.uint8, torch.int16, torch.int32)
+    quiet = quiet.to(next(size for size in sizes if len(quiet) < torch.iinfo(size).max))
     lengths, ahead = torch.ones_like(quiet), torch.empty_like(quiet)
     # Until and with a plane, and after it: each is one more than its neighbour's where that, or it, is silent.
     for plane in range(1, len(quiet)):

@@ -35,7 +35,7 @@ CACHE_BYTES = 3 * 2**30  # features kept for later windows (1000x1000 at step 1:
 CUDA_BATCH_PIXELS = 64 * 400 * 250
 CUDA_PICTURES = 512  # at most, of small crops: more gain nothing, and the first one comes late
 CUDA_BYTES = 6000  # of a GPU's memory for each pixel: more than twice what one was seen to take in bfloat16
-FEWEST_ROWS = 32  # with fewer the strips are mostly overlap
+FEWEST_ROWS = 32  # ten more are drawn for each strip, to be dropped
 FED_PLANES = 20  # planes read and unpacked at once for a method that has no windows
 
 
@@ -67,8 +67,8 @@ class Reconstructor:
     bayer: one of `colour.PATTERNS` where the recording is a colour camera's, and frames are to be in colour. Pixels of
     a colour are reconstructed as a picture of their own, at half the size: side by side they fire at different rates,
     which a method would take for texture.
-    before, after: planes of a window on both sides of its centre. kept: those that `centers` keeps, before a centre and
-    from it on.
+    before, after: planes of a window on both sides of its centre. kept: planes that `centers` leaves before the first
+    centre, and from the last one on.
     reach: planes before a centre that can show in its picture.
     batch_size: pictures decoded at once, or "auto". tile: rows that the network draws at once at full size, for devices
     with little memory (the pictures are the same), or "auto": all of them. Where memory is short, "auto" takes fewer.
@@ -395,8 +395,10 @@ def cuda_batch(pixels: int, memory: int) -> int:
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
-    """Also where CUDA's libraries say it: cuDNN finds no way to compute what leaves no room for its workspace."""
+    """Also where libraries say it: cuDNN finds no way to compute what leaves no room for its workspace."""
     signs = (
+        "can't allocate memory",
+        "could not create a primitive",
         "ALLOC_FAILED",
         "ALLOCATION_FAILED",
         "STATUS_NOT_INITIALIZED",

@@ -17,8 +17,8 @@ class UsageError(SpikeReconError):
 
 
 class RecordingError(SpikeReconError):
-    """A recording cannot be read: missing, empty, of unknown size or layout, too short; nor a video, a picture, or a
-    list of sequences."""
+    """A recording, a video, a picture or a list of sequences cannot be read: missing, empty, damaged, too short, of
+    unknown size or layout."""
 
 
 class WeightsError(SpikeReconError):

@@ -91,7 +91,7 @@ def load_sequences(path: str | os.PathLike[str]) -> list[TrueSequence]:
     """
     path = Path(path)
     try:
-        entries = json.loads(path.read_text())
+        entries = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RecordingError(f"{path}: no such file") from None
     except (OSError, ValueError, RecursionError) as error:

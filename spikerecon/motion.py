@@ -295,7 +295,8 @@ def _smooth(x: Tensor, sigma: float) -> Tensor:
     # Lines are the channels, as pictures of one channel take several times as long.
     for _ in range(2):  # along the lines, then across
         lines = maps.shape[1]
-        maps = F.conv1d(maps, weights.expand(lines, 1, -1), groups=lines).transpose(1, 2)
+        # Contiguous, or a GPU would take a path that rounds to 10 bits (TF32), and the search finds something else.
+        maps = F.conv1d(maps.contiguous(), weights.expand(lines, 1, -1), groups=lines).transpose(1, 2)
     return maps.reshape(x.shape)
 
 

@@ -71,8 +71,8 @@ class RunAhead(Iterator[T]):
 def in_threads(work: Callable[[T], R], items: Iterable[T], threads: int) -> Generator[R]:
     """What `work` makes of each item, in order: it is done in so many threads, the items are taken in the calling one.
 
-    A result is handed over once it is there, at most `threads` items late. Errors of the items and of the work come up
-    after the results before them.
+    A result that is there is handed over with the next item, at most `threads` items late. Errors of the items and of
+    the work come up after the results before them.
     """
     waiting: deque[Future[R]] = deque()
     remaining, end = iter(items), None
@@ -97,10 +97,9 @@ class WriteBehind(Generic[T]):
 
     def __init__(self, work: Callable[[T], None], depth: int) -> None:
         self._queue: queue.Queue[Any] = queue.Queue(depth)
-        self._stop = threading.Event()
+        self._stop, self._done = threading.Event(), threading.Event()
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, args=(work,), daemon=True)
-        self._thread.start()
+        threading.Thread(target=self._run, args=(work,), daemon=True).start()
 
     def put(self, item: T) -> None:
         """Wait for room, and hand it over. Raises what the work has raised."""
@@ -116,15 +115,22 @@ class WriteBehind(Generic[T]):
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
-            self._stop.set()
-            with suppress(queue.Full):
-                self._queue.put_nowait(_END)
-            self._thread.join(timeout=10)
+            self._drop()
             return
-        self.put(_END)
-        self._thread.join()
+        try:
+            self.put(_END)
+            self._done.wait()  # a thread's `join`, once interrupted, would not wait again
+        except BaseException:
+            self._drop()
+            raise
         if self._error is not None:
             raise self._error
+
+    def _drop(self) -> None:
+        self._stop.set()
+        with suppress(queue.Full):
+            self._queue.put_nowait(_END)
+        self._done.wait(timeout=10)
 
     def _run(self, work: Callable[[T], None]) -> None:
         try:
@@ -132,3 +138,5 @@ class WriteBehind(Generic[T]):
                 work(item)
         except BaseException as error:  # whatever it is, the putting side has to know
             self._error = error
+        finally:
+            self._done.set()

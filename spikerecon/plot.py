@@ -42,7 +42,9 @@ def draw_recording(
     axes = figure.subplot_mosaic([["map", "histogram"], ["time", "time"]], height_ratios=(3, 2))
     white = float(np.percentile(rates, 99.5)) or 1.0
     picture = axes["map"].imshow(rates, cmap="gray", vmin=0, vmax=white)
-    axes["map"].set_title(f"{Path(recording.name).name}: {recording.width}x{recording.height} {recording.layout}")
+    name = Path(recording.name).name.encode(errors="replace").decode()  # names of files need not be text
+    about = f"{name}: {recording.width}x{recording.height} {recording.layout}"
+    axes["map"].set_title(about, parse_math=False)
     figure.colorbar(picture, ax=axes["map"], label="spikes a plane")
     axes["histogram"].hist(rates.ravel(), bins=100, color="tab:gray", log=True)
     axes["histogram"].set(xlabel="spikes a plane", ylabel="pixels")

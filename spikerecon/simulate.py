@@ -33,8 +33,8 @@ class SensorNoise:
 
     threshold_spread: float = 0.04  # of the firing threshold, pixel by pixel
     row_spread: float = 0.01  # of the gain, row by row
-    dark_current: float = 0.004  # spikes per plane that a pixel fires without any light, in the median
-    dark_spread: float = 0.6  # of its logarithm, pixel by pixel: what is left of noise where light is short
+    dark_current: float = 0.002  # spikes per plane without any light, of half of the pixels less
+    dark_spread: float = 0.9  # of its logarithm, pixel by pixel: most of the noise where light is short
     photons_per_spike: float = 2000.0  # shot noise: a pixel counts photons (the capture's intervals allow no fewer)
     stuck_fraction: float = 1e-4  # pixels that fire in every plane
     dead_fraction: float = 1e-4  # pixels that never fire
@@ -235,7 +235,8 @@ class VideoScene:
     def _advance(self) -> None:
         after = self._read()
         if after.shape != self._after.shape:
-            raise UsageError(f"frame {self._index + 2} of the video has another size than the frames before it")
+            sizes = " and ".join("x".join(map(str, shape[1::-1])) for shape in (self._after.shape, after.shape))
+            raise UsageError(f"frames to film must be of one size: number {self._index + 3} is not ({sizes})")
         self._before, self._after = self._after, after
         self._index += 1
 

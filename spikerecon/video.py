@@ -13,6 +13,7 @@ import re
 import signal
 import subprocess
 import tempfile
+import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image
 
-from spikerecon.errors import OutputError, RecordingError, UsageError
+from spikerecon.errors import OutputError, RecordingError, RecordingWarning, UsageError
 from spikerecon.files import (
     appearing,
     as_output_error,
@@ -115,6 +116,8 @@ def check_output(
         raise UsageError(f"unknown codec {codec}; known are {', '.join(CODECS)}")
     if not 0 <= crf <= 51:
         raise UsageError(f"crf must be from 0 (lossless) to 51 (smallest file), not {crf:g}")
+    if not str(path):
+        raise UsageError("the output has no name: give a file, or a folder for PNG pictures")
     check_name(Path(path))
     container, target = _kind(path)
     codec = _codec_for(path, container, codec, bit_depth)
@@ -130,7 +133,7 @@ def check_output(
     elif resume:
         first = _pictures_there(target)
     else:
-        _check_sequence(target, whole_folder=Path(path) != target, may_be_there=overwrite)
+        _check_sequence(target, whole_folder=Path(path) != target, may_be_there=overwrite, sources=sources)
     return Output(target, container, rate, codec, crf, bit_depth, notes, first, overwrite)
 
 
@@ -187,8 +190,11 @@ def _playback_rate(path: str | Path, container: _Container | None, fps: float) -
     return actual, (f"{note} instead of {fps:g}",)
 
 
-def _check_sequence(pattern: Path, whole_folder: bool, may_be_there: bool) -> None:
+def _check_sequence(pattern: Path, whole_folder: bool, may_be_there: bool, sources: Iterable[Path]) -> None:
     folder, there = pattern.parent, _of_sequence(pattern)
+    read = {source.resolve() for source in sources}
+    if taken := next((picture for picture in there if picture.resolve() in read), None):
+        raise OutputError(f"{taken}: is what is to be read; give another name")
     if may_be_there:
         return
     if whole_folder and folder.exists() and any(folder.iterdir()):
@@ -520,7 +526,7 @@ def read_video(path: str | Path, colour: bool = False) -> Iterator[np.ndarray]:
     """The pictures of a video file in order, each once, as uint8 in full range.
 
     Grey (height, width), or RGB (height, width, 3) with `colour`. Raises RecordingError if there is no such file, or it
-    is damaged or no video.
+    cannot be read as video; warns (RecordingWarning) where it can in part.
     """
     if not Path(path).is_file():
         raise RecordingError(f"{path}: no such file")
@@ -545,6 +551,9 @@ def read_video(path: str | Path, colour: bool = False) -> Iterator[np.ndarray]:
             pictures += 1
         if (complaint := ffmpeg.end()) or not pictures:
             raise RecordingError(f"{path}: cannot be read as video: {complaint or 'it has no pictures'}")
+        if complaint := ffmpeg.complaint():
+            note = f"{path}: is damaged or cut off, {pictures} pictures could be read: {complaint}"
+            warnings.warn(note, RecordingWarning, stacklevel=2)
     finally:
         ffmpeg.kill()
 
@@ -626,10 +635,13 @@ class _Ffmpeg:
             return None
         if status < 0:
             return f"ffmpeg was ended by {signal.Signals(-status).name}"
+        return f"ffmpeg: {self.complaint() or f'exit status {status}'}"
+
+    def complaint(self) -> str:
+        """The first line of what it said of errors, if any."""
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        said = re.sub(r"^(\[[^\]]* @ [^\]]*\] )+", "", lines[0]) if lines else ""
-        return f"ffmpeg: {said or f'exit status {status}'}"
+        return re.sub(r"^(\[[^\]]* @ [^\]]*\] )+", "", lines[0]) if lines else ""
 
     def kill(self) -> None:
         """End it, if it still runs, and free everything."""

@@ -117,3 +117,8 @@ def test_interval_lengths_count_from_spike_to_spike():
     assert interval_lengths(planes).flatten().tolist() == [3, 3, 3, 2, 2, 1, 5, 5, 5, 5]
     assert interval_lengths(torch.zeros(1, 60, 1, 1)).flatten().tolist() == [61] * 60
     assert interval_lengths(torch.zeros(1, 300, 1, 1)).flatten().tolist() == [301] * 300
+
+
+@pytest.mark.parametrize("planes", [254, 255, 256, 32766, 32767, 40000])
+def test_intervals_of_any_length_are_counted(planes: int):
+    assert (interval_lengths(torch.zeros(1, planes, 1, 1)) == planes + 1).all()

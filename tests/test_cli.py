@@ -1,6 +1,7 @@
 """The commands but convert: frames, bench, info, simulate, evaluate, weights and train."""
 
 import importlib.util
+import io
 import json
 import os
 import re
@@ -19,11 +20,12 @@ from PIL import Image
 
 from spikerecon import __version__
 from spikerecon.cli import main
+from spikerecon.cli.console import Progress, progress
 from spikerecon.cli.evaluate import MEASURES
 from spikerecon.comparison import HEADING
 from spikerecon.metrics import MODELLED
 from spikerecon.recording import open_recording
-from spikerecon.simulate import make_scene, truth
+from spikerecon.simulate import make_scene, simulate, truth
 from spikerecon.video import eight_bit, read_video
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "shared" / "official_checkpoint"
@@ -461,3 +463,45 @@ def test_training_goes_on_and_its_weights_can_be_used(spikerecon: Command, small
     assert result.exit_code == 2
     assert result.stderr.startswith("error: run: ")
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_simulate_does_what_it_is_told(spikerecon: Command):
+    words = ("pan", *SMALL, "--planes", 61, "-q")
+    spikerecon("simulate", *words, "-o", "plain.dat")
+    spikerecon("simulate", *words, "-o", "noisy.dat", "--noise")
+    spikerecon("simulate", *words, "-o", "later.dat", "--start", 40, "--truth", "truth", "--full-scale-rate", 0.3)
+    data = contents(Path())
+    assert data["noisy.dat"] != data["plain.dat"]
+    scene = make_scene("pan", 64, 48)
+    later = np.concatenate(list(simulate(scene, planes=61, start=40, full_scale_rate=0.3)))
+    with open_recording("later.dat", size=(64, 48)) as recording:
+        np.testing.assert_array_equal(recording.read(0, 61), later)
+    (entry,) = strict_json(Path("truth/sequences.json").read_text())
+    assert entry["full_scale_rate"] == 0.3
+    assert np.abs(grey("truth/later_000030.png") / 65535 - truth(scene, 70)).max() < 1e-4
+
+
+def test_truth_tells_of_the_recording_that_replaced_a_link(spikerecon: Command):
+    Path("old.dat").write_text("keep me")
+    Path("out.dat").symlink_to("old.dat")
+    spikerecon("simulate", "pan", *SMALL, "-o", "out.dat", "--planes", 61, "--truth", "truth", "-y")
+    (entry,) = strict_json(Path("truth/sequences.json").read_text())
+    assert entry["file"] == "../out.dat"
+    assert Path("old.dat").read_text() == "keep me"
+
+
+def test_a_terminal_that_draws_no_bar_gets_lines(monkeypatch: pytest.MonkeyPatch):
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "dumb")
+    with progress(10, step=1, planes_per_second=None, quiet=False) as shown:
+        assert type(shown) is Progress
+
+
+def test_a_plot_takes_any_name(spikerecon: Command, small_file: Path):
+    pytest.importorskip("matplotlib")
+    for name in ("$1_$2.dat", "a\udcff.dat"):
+        Path(name).write_bytes(small_file.read_bytes())
+        spikerecon("info", name, *SMALL, "--plot", "plot.png", "-y")
+        assert Path("plot.png").stat().st_size > 1000

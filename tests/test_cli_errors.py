@@ -46,7 +46,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_file: Path, fa
     Path("noise.dat").write_bytes(np.random.default_rng(0).bytes(12_345))
     for name in ("there", "full", "sub"):
         Path(name).mkdir()
-    Path("full/000000.png").touch()
+    Path("full/000000.png").write_bytes(data)
     Path("sub/small.dat").write_bytes(data)
     Path("sub/true_000030.png").write_text("keep me")
     Path("taken.mp4").write_text("keep me")
@@ -78,6 +78,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_file: Path, fa
 
 
 CONVERT = f"convert small.dat {' '.join(SMALL)} --method tfp -o out.mp4"
+SCORE = "evaluate scored/sequences.json"
 STIR = f"convert small.dat {' '.join(SMALL)} -o out.mp4"
 BUILT_IN = "frames --center 60 --method tfp"
 FRAMES = f"frames small.dat {' '.join(SMALL)} --method tfp"
@@ -231,6 +232,9 @@ WRONG = [
     ("nowhere: this folder does not exist", 1, "bench --json nowhere/bench.json"),
     ("taken.dat: exists already; give -y", 1, "bench --json taken.dat"),
     ("small.dat: is what is to be read", 1, "bench small.dat --json small.dat -y"),
+    ("noise.safetensors: is what is to be", 1, "bench --weights noise.safetensors --json noise.safetensors -y"),
+    ("foreign.safetensors: is what is", 1, f"{SCORE} --weights foreign.safetensors --json foreign.safetensors -y"),
+    ("full/000000.png: is what is to be read", 1, "convert full/000000.png --size 64x48 --method tfp -o full -y"),
     ("neither a built-in scene (fan, pan) nor a video", 1, "simulate volcano -o out.dat"),
     ("the built-in fan is grey: in colour there is pan", 2, "simulate fan -o out.dat --bayer bggr"),
     ("noise.dat: cannot be read as video", 1, "simulate noise.dat -o out.dat"),

@@ -164,8 +164,10 @@ def test_features_are_dropped_when_no_window_needs_them(stir, fan):
         RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
         RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes"),
+        RuntimeError("could not create a primitive"),
     ],
-    ids=["torch", "cudnn", "cudnn 9", "cublas", "cublas at its start"],
+    ids=["torch", "cudnn", "cudnn 9", "cublas", "cublas at its start", "processor", "onednn"],
 )
 def test_too_little_memory_halves_the_batch_and_loses_no_frame(stir, fan, monkeypatch, error):
     plain = stir.network.decode

@@ -33,7 +33,7 @@ def test_what_came_in_the_meantime_stays(tmp_path: Path):
     assert contents(tmp_path) == {"a.txt": b"mine"}
 
 
-def test_so_does_a_folder(tmp_path: Path):
+def test_a_folder_appears_at_the_end(tmp_path: Path):
     with appearing(tmp_path / "a") as unfinished:
         unfinished.mkdir()
         (unfinished / "b").touch()

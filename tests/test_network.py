@@ -199,8 +199,7 @@ def test_explicit_channels_are_rates_over_nested_windows():
     assert torch.allclose(rates, torch.tensor([1 / 20, 1 / 16, 0, 0, 0]))
 
 
-def test_a_window_is_three_blocks_and_the_sides_matter_alike():
-    """Reversed in time, with its two sides exchanged, only the blocks' inner order differs."""
+def test_a_window_is_three_blocks():
     network = STIR(StirConfig(embedding="explicit")).eval()
     window = torch.rand(1, 60, 32, 32).round()
     blocks = [network.encode(window[:, i : i + 20]) for i in (0, 20, 40)]

@@ -1,5 +1,7 @@
 """Running ahead in a thread, writing behind in one, and working in several: order, errors, how far, and the end."""
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -238,3 +240,24 @@ def test_what_waits_is_dropped_where_the_body_raises():
     with pytest.raises(KeyboardInterrupt):
         be_interrupted()
     assert done == [0]
+
+
+def test_an_interrupt_while_it_waits_at_the_end_stops_the_work():
+    done: list[int] = []
+
+    def work(item: int) -> None:
+        time.sleep(0.1)
+        done.append(item)
+
+    def put_all() -> None:
+        with WriteBehind(work, 40) as behind:
+            for item in range(40):
+                behind.put(item)
+            threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    with pytest.raises(KeyboardInterrupt):
+        put_all()
+    finished = len(done)
+    assert finished < 39
+    time.sleep(0.4)
+    assert len(done) == finished

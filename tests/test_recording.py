@@ -733,7 +733,8 @@ def test_rates_of_a_part():
 
 
 def test_bright_pixels_bound_the_merging():
-    rows = flat(0.02, 600)
+    rows = flat(0.01, 600)
+    assert auto_merge(from_rows(rows, 16)) > 2
     rows[:, 0] = flat(0.45, 600)[:, 0]
     assert auto_merge(from_rows(rows, 16)) == 2
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from spikerecon import video
 from spikerecon.engine import Frame
-from spikerecon.errors import OutputError, RecordingError, UsageError
+from spikerecon.errors import OutputError, RecordingError, RecordingWarning, UsageError
 from spikerecon.video import check_output, check_png, open_writer, read_video, to_uint, write_png
 
 SMALL = (64, 48)
@@ -729,3 +729,19 @@ def test_what_only_has_the_name_of_a_picture_is_none(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "b.png")
     (tmp_path / "c.png").mkdir()
     assert video.pictures_in(tmp_path) == [tmp_path / "a.png"]
+
+
+def test_a_video_that_is_cut_off_is_read_with_a_warning(tmp_path):
+    rng = np.random.default_rng(0)
+    with open_writer(tmp_path / "a.mkv", size=(64, 48)) as writer:
+        for _ in range(60):
+            writer.write(rng.integers(0, 256, (48, 64), dtype=np.uint8))
+    data = (tmp_path / "a.mkv").read_bytes()
+    (tmp_path / "a.mkv").write_bytes(data[: len(data) // 2])
+    with pytest.warns(RecordingWarning, match=r"damaged or cut off, \d+ pictures could be read"):
+        assert 1 < len(list(read_video(tmp_path / "a.mkv"))) < 60
+
+
+def test_an_output_has_a_name():
+    with pytest.raises(UsageError, match="has no name"):
+        check_output("")

@@ -57,7 +57,7 @@ def command(
 
     if (frames is not None and frames < 1) or step < 1:
         raise UsageError("--frames and --step are whole numbers from 1 on")
-    check_json(json_file, overwrite, files_of(path))
+    check_json(json_file, overwrite, files_of(path, run.weights))
     with source.filmed(60) if path is None else source.open(path) as recording:
         recording.check_whole("bench takes a file")
         start, end = source.span()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -80,10 +81,10 @@ class _Bar(Progress):
 def progress(
     total: int | None, *, step: int, planes_per_second: float | None, quiet: bool, unit: str = "frames"
 ) -> Iterator[Progress]:
-    """A bar on a terminal, a line every ten seconds elsewhere, nothing where `quiet`."""
+    """A bar on a terminal that can draw one, a line every ten seconds elsewhere, nothing where `quiet`."""
     if quiet:
         yield _Silent(total, step, planes_per_second, unit)
-    elif sys.stderr is not None and sys.stderr.isatty():  # a daemon may have closed it
+    elif sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":  # it may be closed
         bar = _Bar(total, step, planes_per_second, unit)
         try:
             yield bar

@@ -58,7 +58,8 @@ def command(
         raise UsageError(f"{sheet}: is to be both the JSON and the sheet; give two names")
     check_json(json_file, overwrite, [Path(sequences)])
     listed = evaluation.load_sequences(sequences)
-    sources = [Path(sequences), *(file for each in listed for file in (*files_of(str(each.path)), *each.truth))]
+    recordings = (file for each in listed for file in (*files_of(str(each.path)), *each.truth))
+    sources = [*files_of(sequences, run.weights), *recordings]
     check_json(json_file, overwrite, sources)
     if sheet:
         video.check_png(sheet, overwrite=overwrite, sources=sources)

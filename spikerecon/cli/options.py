@@ -356,8 +356,8 @@ picture_options = _packed(
         metavar="auto|X",
         default="auto",
         show_default=True,
-        help="Brightness: one factor for the whole output, never one a frame. Auto measures it on the whole recording; "
-        "of streams, and with --follow, on the first 60 planes.",
+        help="Brightness: one factor for the whole output, never one a frame. Auto measures it at five places of what "
+        "is used; of streams, and with --follow, on the first 60 planes.",
     ),
     click.option("--gamma", type=float, default=1.0, show_default=True, help="Above 1 lifts the shadows."),
     click.option("--bit-depth", type=click.Choice(["8", "16"]), default="8", show_default=True),

@@ -100,7 +100,8 @@ def command(
         entry = sequence_entry(
             output, scene, centers, planes=planes, full_scale_rate=full_scale_rate, noise=sensor, bayer=bayer
         )
-        entry |= {"layout": layout, "file": os.path.relpath(os.path.realpath(output), os.path.realpath(truth))}
+        recording = os.path.join(os.path.realpath(Path(output).parent), Path(output).name)  # a link there is replaced
+        entry |= {"layout": layout, "file": os.path.relpath(recording, os.path.realpath(truth))}
         _check_truth(Path(truth), entry["truth"], overwrite, taken=[output] if source in SCENES else [output, source])
         if overwrite:  # no list may tell of truth that was replaced in part
             (Path(truth) / TRUTH).unlink(missing_ok=True)
