@@ -49,8 +49,9 @@ def strict_json(text: str) -> Any:
 # spikerecon itself
 
 
-def test_version(spikerecon: Command):
-    assert spikerecon("--version").stdout.strip() == f"spikerecon, version {__version__}"
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
+def test_version(spikerecon: Command, command: list[str]):
+    assert spikerecon(*command, "--version").stdout.strip() == f"spikerecon, version {__version__}"
 
 
 def test_every_command_is_there():

@@ -90,8 +90,11 @@ def _end(number: int, _: Any) -> None:
     raise _Ended(number)
 
 
+version_option = click.version_option(__version__, prog_name="spikerecon")
+
+
 @click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, prog_name="spikerecon")
+@version_option
 def main() -> None:
     """Turn spike camera recordings into pictures and high-frame-rate video.
 
@@ -128,4 +131,4 @@ def _leave_idle_cores() -> None:
 
 
 for module in (convert, frames, bench, info, repack, simulate, evaluate, train, weights):
-    main.add_command(module.command)
+    main.add_command(version_option(module.command))
