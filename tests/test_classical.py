@@ -31,6 +31,7 @@ def test_tfi_takes_the_interval_around_the_instant():
 def test_tfi_of_a_pixel_that_fires_once_reaches_to_just_outside_the_window():
     assert tfi(pixel("00100|00000"), 5).item() == 1 / 8  # plane 2 to plane 10
     assert tfi(pixel("00000|00100"), 5).item() == 1 / 8  # plane -1 to plane 7
+    assert tfi(pixel("10000|00000"), 5).item() == pytest.approx(0.1)  # plane 0 to plane 10, the longest
 
 
 def test_tfi_of_a_pixel_that_never_fires_is_dark():
@@ -122,3 +123,8 @@ def test_interval_lengths_count_from_spike_to_spike():
 @pytest.mark.parametrize("planes", [254, 255, 256, 32766, 32767, 40000])
 def test_intervals_of_any_length_are_counted(planes: int):
     assert (interval_lengths(torch.zeros(1, planes, 1, 1)) == planes + 1).all()
+
+
+@pytest.mark.parametrize("planes", [255, 256, 300])
+def test_tfp_of_pixels_that_always_fire(planes: int):
+    assert tfp(torch.ones(1, planes, 1, 1, dtype=torch.uint8)).item() == 1

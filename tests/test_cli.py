@@ -506,3 +506,19 @@ def test_a_plot_takes_any_name(spikerecon: Command, small_file: Path):
         Path(name).write_bytes(small_file.read_bytes())
         spikerecon("info", name, *SMALL, "--plot", "plot.png", "-y")
         assert Path("plot.png").stat().st_size > 1000
+
+
+def test_info_counts_the_part_that_is_asked_for(spikerecon: Command):
+    scene = make_scene("pan", 64, 48)
+    dark, bright = (np.concatenate(list(simulate(scene, planes=100, full_scale_rate=rate))) for rate in (0.1, 0.8))
+    data = np.concatenate([dark, bright]).tobytes()
+    Path("halves.dat").write_bytes(data)
+
+    def mean(source: str, *words: Any, **given: Any) -> float:
+        facts = strict_json(spikerecon("info", source, *SMALL, "--json", *words, **given).stdout)
+        assert facts["planes_counted"] == 100
+        return facts["firing_rate"]["mean"]
+
+    early, late = mean("halves.dat", "--end", 100), mean("halves.dat", "--start", 100)
+    assert late > 5 * early
+    assert mean("-", "--end", 100, input=data) == early

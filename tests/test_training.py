@@ -176,6 +176,20 @@ def test_training_learns(textures, tmp_path):
     assert [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()] == [50]
 
 
+def test_the_learning_rate_warms_up_and_falls(tmp_path, textures, monkeypatch):
+    settings = TrainSettings(steps=10, batch=1, patch=32, pool=4, save_every=100, warmup=2, rate=1e-3)
+    trainer = Trainer(tmp_path, textures, config=SMALL, settings=settings)
+    rates: list[float] = []
+    step = trainer.optimizer.step
+    monkeypatch.setattr(trainer.optimizer, "step", lambda rate: (rates.append(rate), step(rate)))
+    trainer.run()
+    assert rates[:2] == pytest.approx([0.5e-3, 0.976e-3], rel=1e-2)
+    assert rates[1:] == sorted(rates[1:], reverse=True)
+    assert 1e-5 < rates[-1] < 0.05e-3
+    groups = [group for part in trainer.optimizer.parts.values() for group in part.param_groups]
+    assert {group["lr"] for group in groups} == {rates[-1]}
+
+
 @pytest.mark.parametrize(("precision", "kind"), [("bfloat16", torch.bfloat16), ("float16", torch.float32)])
 def test_training_takes_bfloat16_where_the_device_has_it(textures, tmp_path, monkeypatch, precision, kind):
     monkeypatch.setattr(loop, "pick_precision", lambda name, device: precision)

@@ -745,3 +745,12 @@ def test_a_video_that_is_cut_off_is_read_with_a_warning(tmp_path):
 def test_an_output_has_a_name():
     with pytest.raises(UsageError, match="has no name"):
         check_output("")
+
+
+def test_crf_makes_smaller_files(tmp_path):
+    noise = list(np.random.default_rng(0).integers(0, 256, (20, 48, 64), dtype=np.uint8))
+    for crf in (10, 18, 45):
+        save(tmp_path / f"{crf}.mp4", noise, crf=crf)
+    sizes = [(tmp_path / f"{crf}.mp4").stat().st_size for crf in (10, 18, 45)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] > 2 * sizes[2]
