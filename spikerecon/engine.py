@@ -313,8 +313,9 @@ class _Run:
             if not _is_out_of_memory(error):
                 raise
             if len(batch) == 1 and not self._take_fewer_rows(batch[0][1].shape[1]):
+                instead = "a part of it (--crop)" if self.engine.device.type == "cpu" else "--device cpu"
                 raise DeviceError(
-                    f"{self.engine.device} has too little memory for one picture of this size: try --device cpu"
+                    f"{self.engine.device} has too little memory for one picture of this size: try {instead}"
                 ) from None
         self.features.clear()
         torch.cuda.empty_cache()
