@@ -36,6 +36,12 @@ def check_name(path: Path) -> None:
         raise OutputError("-: this is not written to standard output; give a name")
 
 
+def check_not_read(path: Path, sources: Iterable[Path]) -> None:
+    """Raises OutputError where a file is one of those that are to be read."""
+    if path.exists() and any(source.exists() and path.samefile(source) for source in sources):
+        raise OutputError(f"{path}: is what is to be read; give another name")
+
+
 def check_file(path: Path, overwrite: bool = False, *, sources: Iterable[Path] = ()) -> None:
     """Finds out before any work whether a file can be written.
 
@@ -43,8 +49,7 @@ def check_file(path: Path, overwrite: bool = False, *, sources: Iterable[Path] =
     """
     check_name(path)
     check_folder(path.parent)
-    if path.exists() and any(source.exists() and path.samefile(source) for source in sources):
-        raise OutputError(f"{path}: is what is to be read; give another name")
+    check_not_read(path, sources)
     if path.is_dir():
         raise OutputError(f"{path}: is a folder; give another name")
     check_free(path, overwrite)

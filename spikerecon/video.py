@@ -14,7 +14,7 @@ import signal
 import subprocess
 import tempfile
 import warnings
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -33,6 +33,7 @@ from spikerecon.files import (
     check_folder,
     check_free,
     check_name,
+    check_not_read,
     publish,
     temporary_name,
 )
@@ -100,7 +101,7 @@ def check_output(
     bit_depth: int = 8,
     overwrite: bool = False,
     resume: bool = False,
-    sources: Iterable[Path] = (),
+    sources: Sequence[Path] = (),
 ) -> Output:
     """Find out before any work whether `path` can be written in this way; writes nothing itself.
 
@@ -190,11 +191,10 @@ def _playback_rate(path: str | Path, container: _Container | None, fps: float) -
     return actual, (f"{note} instead of {fps:g}",)
 
 
-def _check_sequence(pattern: Path, whole_folder: bool, may_be_there: bool, sources: Iterable[Path]) -> None:
+def _check_sequence(pattern: Path, whole_folder: bool, may_be_there: bool, sources: Sequence[Path]) -> None:
     folder, there = pattern.parent, _of_sequence(pattern)
-    read = {source.resolve() for source in sources}
-    if taken := next((picture for picture in there if picture.resolve() in read), None):
-        raise OutputError(f"{taken}: is what is to be read; give another name")
+    for picture in there:
+        check_not_read(picture, sources)
     if may_be_there:
         return
     if whole_folder and folder.exists() and any(folder.iterdir()):

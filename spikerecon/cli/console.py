@@ -82,9 +82,10 @@ def progress(
     total: int | None, *, step: int, planes_per_second: float | None, quiet: bool, unit: str = "frames"
 ) -> Iterator[Progress]:
     """A bar on a terminal that can draw one, a line every ten seconds elsewhere, nothing where `quiet`."""
+    terminal = sys.stderr is not None and sys.stderr.isatty()  # a daemon may have closed it
     if quiet:
         yield _Silent(total, step, planes_per_second, unit)
-    elif sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":  # it may be closed
+    elif terminal and os.environ.get("TERM") != "dumb":
         bar = _Bar(total, step, planes_per_second, unit)
         try:
             yield bar

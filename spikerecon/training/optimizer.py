@@ -80,9 +80,10 @@ class Muon(torch.optim.Optimizer):
             for matrix in group["params"]:
                 if matrix.grad is None:
                     continue
-                if "momentum_buffer" not in self.state[matrix]:
-                    self.state[matrix]["momentum_buffer"] = torch.zeros_like(matrix)
-                mean = self.state[matrix]["momentum_buffer"]
+                state = self.state[matrix]
+                if "momentum_buffer" not in state:
+                    state["momentum_buffer"] = torch.zeros_like(matrix)
+                mean = state["momentum_buffer"]
                 mean.lerp_(matrix.grad, 1 - MOMENTUM)
                 update = orthogonal(matrix.grad.lerp(mean, MOMENTUM))
                 matrix.mul_(1 - rate * WEIGHT_DECAY).add_(update, alpha=-0.2 * math.sqrt(max(matrix.shape)) * rate)
