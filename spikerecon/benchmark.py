@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import resource
 import sys
 import tempfile
 import time
@@ -58,7 +57,7 @@ class Benchmark:
     frames_per_second: float
     ms_per_frame: float
     realtime_factor: float
-    peak_memory_bytes: int
+    peak_memory_bytes: int | None
     parameters: int
     gflop_per_frame: float
     stages: dict[str, float]
@@ -180,10 +179,14 @@ def _gflop(engine: Reconstructor, recording: Recording) -> float:
     return counter.get_total_flops() / 1e9
 
 
-def _peak_memory(engine: Reconstructor) -> int:
-    """Of the GPU where the work is there, else of this process."""
+def _peak_memory(engine: Reconstructor) -> int | None:
+    """Of the GPU where the work is there, else of this process; None on Windows, which does not tell."""
     if engine.device.type == "cuda":
         return torch.cuda.max_memory_allocated(engine.device)
+    if sys.platform == "win32":
+        return None
+    import resource
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

@@ -618,7 +618,9 @@ class _Ffmpeg:
             stdin=stdin,
             stdout=stdout,
             stderr=self._errors,
-            start_new_session=True,  # Ctrl-C is for us: we decide what becomes of the file
+            # Ctrl-C is for us, we decide what becomes of the file: a session of its own, or what Windows has for it.
+            start_new_session=True,
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )
         if self._process.stdin:
             self.stdin = self._process.stdin

@@ -191,6 +191,14 @@ def test_bench_of_the_network(spikerecon: Command, small_file: Path):
         assert f"\n{heading}  " in result.stdout
 
 
+def test_bench_where_peak_memory_is_not_told(spikerecon: Command, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("spikerecon.benchmark.sys", SimpleNamespace(platform="win32"))
+    monkeypatch.setitem(sys.modules, "resource", None)  # as on Windows
+    result = spikerecon("bench", "--method", "tfp", "--frames", 1, "--json", "bench.json")
+    assert strict_json(Path("bench.json").read_text())["peak_memory_bytes"] is None
+    assert "not told here" in result.stdout
+
+
 def test_bench_without_a_recording(spikerecon: Command):
     words = ("--method", "tfp", "--frames", 1, "--compare", "reference", "--json", "-", "-q")
     result = spikerecon("bench", *words)

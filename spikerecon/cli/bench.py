@@ -87,6 +87,7 @@ def _show(measured: object, name: str) -> None:
     from spikerecon.benchmark import Benchmark
 
     assert isinstance(measured, Benchmark)
+    peak = measured.peak_memory_bytes
     rows = [
         ("recording", f"{name}, {measured.width}x{measured.height}"),
         ("method", f"{measured.method}: {measured.weights}"),
@@ -97,7 +98,7 @@ def _show(measured: object, name: str) -> None:
         ("ms a frame", f"{measured.ms_per_frame:.4g}"),
         ("frames/s", f"{measured.frames_per_second:.4g}"),
         ("real time", f"{measured.realtime_factor:.3g}x"),
-        ("peak memory", f"{measured.peak_memory_bytes / 2**20:.0f} MiB"),
+        ("peak memory", "not told here" if peak is None else f"{peak / 2**20:.0f} MiB"),
         ("parameters", f"{measured.parameters / 1e6:.2f} M"),
         ("GFLOP a frame", f"{measured.gflop_per_frame:.1f}"),
         *((f"  {stage}", f"{100 * share:.1f} %") for stage, share in measured.stages.items()),
