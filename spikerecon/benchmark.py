@@ -180,7 +180,7 @@ def _gflop(engine: Reconstructor, recording: Recording) -> float:
 
 
 def _peak_memory(engine: Reconstructor) -> int | None:
-    """Of the GPU where the work is there, else of this process; None on Windows, which does not tell."""
+    """Of the GPU where the work is there, else of this process; None on Windows, where Python cannot ask for it."""
     if engine.device.type == "cuda":
         return torch.cuda.max_memory_allocated(engine.device)
     if sys.platform == "win32":
