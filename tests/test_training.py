@@ -77,12 +77,23 @@ def test_noise_keeps_the_rate_from_the_first_plane_on_and_spreads_the_counts(tex
     spikes = SpikeBatches(maker, batch=1, pool=1)._expose(torch.full((256, PLANES, 32, 32), rate))
     assert set(spikes.unique().tolist()) <= {0.0, 1.0}
     for part in (spikes, spikes[:, :10], spikes[:, -10:]):
-        # half of the patches have 0.0032 of dark current on average, and one pixel in 1,300 stuck
-        assert part.mean().item() == pytest.approx(rate + 0.002, rel=0.04)
+        # half of the patches have 0.0041 of dark current on average, and half one pixel in 1,300 stuck
+        assert part.mean().item() == pytest.approx(rate + 0.0024, rel=0.04)
     spread = spikes.sum(1).flatten(1).var(1)
     even = (60 * rate % 1) * (1 - 60 * rate % 1)
     assert spread.quantile(0.2) < even + 0.02  # without noise only the phase tells
     assert spread.quantile(0.9) > even + 60 * rate / 60  # with it, what so many photons would
+
+
+def test_dead_and_stuck_pixels_do_not_tell_of_noise(textures):
+    """A recording's are mended: what has learnt to go by them takes it for one without noise."""
+    maker = SceneMaker(textures, 32, CPU, 3)
+    counts = SpikeBatches(maker, batch=1, pool=1)._expose(torch.full((400, PLANES, 32, 32), 0.05)).sum(1).flatten(1)
+    broken = (counts == 0) | (counts == PLANES)
+    noisy = torch.where(broken, 3, counts).var(1) > 0.01
+    assert 0.4 < noisy.float().mean() < 0.6
+    for patches in (broken[noisy], broken[~noisy]):
+        assert 0.35 < patches.any(1).float().mean() < 0.55
 
 
 def test_pixels_differ_in_the_dark_by_factors(textures):
@@ -93,7 +104,7 @@ def test_pixels_differ_in_the_dark_by_factors(textures):
     assert 0.004 < usual.max() / 8000 < 0.01
     most = counts[usual > 30]
     assert len(most) > 4
-    assert (most.quantile(0.84, 1) / most.median(1).values).log().mean().item() == pytest.approx(0.6, rel=0.2)
+    assert (most.quantile(0.84, 1) / most.median(1).values).log().mean().item() == pytest.approx(0.9, rel=0.2)
 
 
 def test_scenes_move_and_come_from_the_seed_alone(textures):

@@ -288,20 +288,23 @@ class SpikeBatches:
         return self._expose(rates[:, :PLANES]), rates[:, PLANES:], full
 
     def _expose(self, rates: Tensor) -> Tensor:
-        """Integrate and fire with a random phase; half of the patches through a sensor with flaws."""
+        """Integrate and fire with a random phase; half of the patches with noise, half with dead and stuck pixels.
+
+        The halves are drawn apart: by such pixels nobody may tell that there is noise, as a recording's are mended.
+        """
         maker = self.maker
         batch, _, height, width = rates.shape
-        flawed = (maker._uniform(batch, 1, 1, 1) < 0.5).float()
-        noisy = flawed.flatten().bool()
+        uneven = (maker._uniform(batch, 1, 1, 1) < 0.5).float()
+        noisy = uneven.flatten().bool()
 
         def normal(*shape: int) -> Tensor:
             return torch.randn(shape, generator=maker.generator, device=maker.device)
 
         # Pixels of a real capture differ in the dark (at 0.02 spikes per plane by a seventh, some by all of it), and
         # little in anything else: intervals of one pixel vary by no more than what planes round off.
-        gain = 1 + flawed * (0.04 * normal(batch, 1, height, width) + 0.01 * normal(batch, 1, height, 1))
+        gain = 1 + uneven * (0.04 * normal(batch, 1, height, width) + 0.01 * normal(batch, 1, height, 1))
         dark = maker._uniform(batch, 1, 1, 1, low=math.log(0.0005), high=math.log(0.008))
-        light = rates * gain + flawed * torch.exp(dark + 0.6 * normal(batch, 1, height, width))
+        light = rates * gain + uneven * torch.exp(dark + 0.9 * normal(batch, 1, height, width))
         # Photons that make a spike add up to a Gaussian walk, which is drawn in a tenth of the time of Poisson's
         # numbers, and a pixel fires when its charge is the highest yet. How far below that it begins keeps the rate
         # from the first plane on (at 0.005 within 3 %).
@@ -311,13 +314,13 @@ class SpikeBatches:
         light.clamp_(max=1)
         highest = maker._uniform(batch, height, width)
         below = torch.empty_like(highest).exponential_(generator=maker.generator)
-        charge = highest - below * (0.3 * flawed / photons)[:, 0]
+        charge = highest - below * (0.3 * uneven / photons)[:, 0]
         for plane in light.unbind(1):  # on a CPU a tenth of the time of `cumsum` and `cummax`
             charge += plane
             plane.copy_(torch.maximum(highest, charge, out=highest))
         whole = light.floor_()
         spikes = whole.diff(dim=1, prepend=torch.zeros_like(whole[:, :1])).clamp_(0, 1)
         broken = maker._uniform(batch, 1, height, width)
-        share = 0.0015 * flawed
+        share = 0.0015 * (maker._uniform(batch, 1, 1, 1) < 0.5)
         spikes = torch.where(broken < share, torch.zeros_like(spikes), spikes)
         return torch.where(broken > 1 - share / 2, torch.ones_like(spikes), spikes)
