@@ -14,8 +14,9 @@ from spikerecon.comparison import HEADING
 from spikerecon.engine import Reconstructor
 from spikerecon.errors import RecordingError, UsageError
 from spikerecon.evaluation import evaluate, load_sequences, read_truth, sheet
-from spikerecon.recording import write_recording
-from spikerecon.simulate import make_scene, sequence_entry, simulate, truth
+from spikerecon.metrics import psnr
+from spikerecon.recording import find_flaws, from_rows, mended, write_recording
+from spikerecon.simulate import SensorNoise, make_scene, sequence_entry, simulate, truth
 from spikerecon.video import to_uint, write_png
 
 EVAL = Path(__file__).resolve().parents[2] / "shared" / "eval" / "sequences.json"
@@ -171,3 +172,18 @@ def test_bundled_weights_beat_the_better_tfp():
     assert gain.mean() > 8.7
     assert np.mean(lite - better) > 8.6
     assert np.mean(stir - lite) < 0.2
+
+
+@pytest.mark.parametrize("weights", ["stir", "stir-lite"])
+@pytest.mark.parametrize("name", ["pan", "fan"])
+def test_noise_is_told_without_stuck_pixels(weights: str, name: str):
+    """They are mended before a picture is made, and then nothing but the noise itself tells of it."""
+    scene, rate = make_scene(name, 240, 160), 0.06
+    true, engine = truth(scene, 30), Reconstructor(weights=weights, device="cpu")
+    noise = SensorNoise(stuck_fraction=3e-4, dead_fraction=0)
+    recording = from_rows(np.concatenate(list(simulate(scene, planes=60, full_scale_rate=rate, noise=noise))), 240)
+    flaws = find_flaws(recording)
+    assert flaws.stuck.sum() > 5
+    found = [next(engine.frames(each, [30])).rate / rate for each in (recording, mended(recording, flaws))]
+    flawed, sound = (psnr(np.clip(picture, 0, 1), true) for picture in found)
+    assert sound > flawed - 0.2
