@@ -333,6 +333,18 @@ def test_pictures_in_colour_from_standard_input(spikerecon: Command, three_colou
     looks_like(np.asarray(Image.open("out/000002.png")), 12)
 
 
+@pytest.mark.parametrize(("depth", "other"), [(8, 16), (16, 8)])
+def test_pictures_in_colour_go_on_in_their_own_depth(spikerecon: Command, three_colours: Path, depth: int, other: int):
+    words = ("convert", three_colours, *SMALL, "--method", "tfp", "--window", 60, "--bayer", "bggr", "-o", "out", "-q")
+    spikerecon(*words, "--bit-depth", depth)
+    whole = contents(Path("out"))
+    Path("out/000002.png").unlink()
+    said = spikerecon(*words, "--bit-depth", other, "--resume", status=1).stderr
+    assert "000001.png: is not what these options make" in said
+    spikerecon(*words, "--bit-depth", depth, "--resume")
+    assert contents(Path("out")) == whole
+
+
 def test_one_gain_for_all_colours(spikerecon: Command, tmp_path: Path):
     scene = Painted(np.broadcast_to((0.8, 0.4, 0.2), (48, 64, 3)))
     write_recording(tmp_path / "flat.dat", simulate(scene, planes=60, bayer="rggb"), 64)

@@ -204,10 +204,10 @@ def _check_alike(picture: Path, frame: Frame | None, levels: dict[str, Any]) -> 
     if frame is None:
         raise OutputError(f"{picture}: the recording ends before it: other options, or another recording, made it")
     made = to_uint(frame.rate, **levels)
+    alike = there.shape == made.shape and picture.read_bytes()[24] == 8 * made.itemsize  # a PNG's bits a channel
     if made.ndim == 3 and made.dtype == np.uint16:  # which pillow reads as 8 bit
         made = np.rint(made / 257).astype(np.uint8)
     white = np.iinfo(made.dtype).max
-    alike = there.shape == made.shape and there.dtype == made.dtype
     differ = np.abs(there.astype(float) - made) / white if alike else np.ones(1)
     if differ.mean() > SAME_WITHIN or differ.max() > SAME_PIXEL_WITHIN:
         raise OutputError(
