@@ -128,6 +128,15 @@ def test_a_share_of_what_moves_turns_and_some_as_fast_as_propellers(textures):
     assert spins.median() < 0.003
 
 
+def test_in_many_scenes_everything_moves_alike():
+    grey = torch.full((1, TILE, TILE), 128, dtype=torch.uint8)
+    stripes = 255 * (torch.arange(TILE) // 8 % 2 == 0).expand(1, TILE, TILE)
+    textures = Textures(grey, torch.stack([torch.zeros_like(stripes), stripes], 1).byte(), torch.tensor([True]))
+    maker = SceneMaker(textures, 32, CPU, seed=0)
+    truths = torch.cat([maker.render(20)[:, -1] for _ in range(30)])
+    assert 0.33 < (truths.std((1, 2)) < 1e-3).float().mean() < 0.48  # no stripes pass before the grey
+
+
 def test_scenes_are_as_sharp_as_the_pictures_are():
     fine = torch.fft.fftfreq(TILE).square()
     spectrum = torch.fft.fft2(torch.randn(40, TILE, TILE, generator=torch.Generator().manual_seed(0)))

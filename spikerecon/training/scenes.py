@@ -172,12 +172,13 @@ class SceneMaker:
         pictures, shapes = self.textures.pictures, self.textures.shapes
         background = self._toned(pictures[self._index(batch, len(pictures))][:, None].float() / 255)
         light = self._film(background, self._path(batch, foreground=False))[:, 0]
+        alike = self._uniform(batch) < 0.3  # everything moves alike, as in most patches of a picture
         for _ in range(2 if self._uniform(1).item() < 0.3 else 1):
             chosen = self._index(batch, len(shapes))
             shape = shapes[chosen].float() / 255
             texture = pictures[self._index(batch, len(pictures))].float() / 255
             texture = torch.where(self.textures.own[chosen][:, None, None], shape[:, 0], texture)
-            there = (self._uniform(batch) < 0.8).float()[:, None, None]
+            there = (~alike & (self._uniform(batch) < 0.8)).float()[:, None, None]
             layer = torch.stack([self._toned(texture[:, None])[:, 0], shape[:, 1] * there], 1)
             sampled = self._film(layer, self._path(batch, foreground=True), padding="zeros")
             light = torch.lerp(light, sampled[:, 0] / sampled[:, 1].clamp(min=1e-3), sampled[:, 1])
@@ -302,7 +303,8 @@ class SpikeBatches:
 
         # Pixels of a real capture differ in the dark (at 0.02 spikes per plane by a seventh, some by all of it), and
         # little in anything else: intervals of one pixel vary by no more than what planes round off.
-        gain = 1 + uneven * (0.04 * normal(batch, 1, height, width) + 0.01 * normal(batch, 1, height, 1))
+        spread = maker._uniform(batch, 1, 1, 1, high=0.06)
+        gain = 1 + uneven * (spread * normal(batch, 1, height, width) + 0.01 * normal(batch, 1, height, 1))
         dark = maker._uniform(batch, 1, 1, 1, low=math.log(0.0005), high=math.log(0.008))
         light = rates * gain + uneven * torch.exp(dark + 0.9 * normal(batch, 1, height, width))
         # Photons that make a spike add up to a Gaussian walk, which is drawn in a tenth of the time of Poisson's
