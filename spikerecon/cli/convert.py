@@ -204,7 +204,8 @@ def _check_alike(picture: Path, frame: Frame | None, levels: dict[str, Any]) -> 
     if frame is None:
         raise OutputError(f"{picture}: the recording ends before it: other options, or another recording, made it")
     made = to_uint(frame.rate, **levels)
-    alike = there.shape == made.shape and picture.read_bytes()[24] == 8 * made.itemsize  # a PNG's bits a channel
+    depth = picture.read_bytes()[24:25]  # a PNG's bits a channel
+    alike = there.shape == made.shape and depth == bytes([8 * made.itemsize])
     if made.ndim == 3 and made.dtype == np.uint16:  # which pillow reads as 8 bit
         made = np.rint(made / 257).astype(np.uint8)
     white = np.iinfo(made.dtype).max
