@@ -391,6 +391,26 @@ def test_pictures_of_a_stream_go_on(spikerecon: Command, small_file: Path, metho
     assert "000004.png: the recording ends before it" in said
 
 
+def test_what_is_measured_is_the_part_that_is_used(spikerecon: Command):
+    for name, rate in {"dark": 0.05, "bright": 0.8}.items():
+        spikerecon("simulate", "pan", "-o", f"{name}.dat", *SMALL, "--planes", 200, "--full-scale-rate", rate)
+    Path("both.dat").write_bytes(Path("dark.dat").read_bytes() + Path("bright.dat").read_bytes())
+    words = (*SMALL, "--method", "tfp", "--bin", "auto", "-q", "--json")
+
+    def told(command: str, source: str, *more: object) -> Any:
+        return json.loads(spikerecon(command, source, *more, *words, *(["-"] * (command == "bench"))).stdout)
+
+    bins = []
+    for name, center, part in (("dark", 100, ("--end", 200)), ("bright", 300, ("--start", 200))):
+        alone = told("convert", f"{name}.dat", "-o", "out", "--dry-run")
+        within = told("convert", "both.dat", *part, "-o", "out", "--dry-run")
+        assert (within["bin"], within["gain"]) == (alone["bin"], alone["gain"])
+        assert told("frames", "both.dat", *part, "--center", center, "-o", f"{name}.png")[0]["gain"] == alone["gain"]
+        assert told("bench", "both.dat", *part, "--frames", 1, "--step", 5)["bin"] == alone["bin"]
+        bins.append(alone["bin"])
+    assert bins[0] > bins[1] == 1
+
+
 def test_merging_leaves_room_for_the_widest_window(spikerecon: Command, small_file: Path):
     dark = ("--planes", 200, "--full-scale-rate", 0.03, "--noise")
     spikerecon("simulate", "fan", "-o", "dark.dat", *SMALL, *dark)

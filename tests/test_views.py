@@ -465,6 +465,16 @@ def test_flaws_of_a_flat_field_are_mended(spikerecon: Command, pan: np.ndarray):
         assert pictures(output) == pictures("expected")
 
 
+def test_a_flat_field_is_as_upright_as_its_recording(spikerecon: Command, pan: np.ndarray):
+    spikerecon("convert", "r.dat", "-o", "expected", *TFP, "--flat", "flat.dat")
+    for name in ("r", "flat"):
+        with open_recording(f"{name}.dat", size=(64, 48)) as recording:
+            Path(f"{name}-upright.dat").write_bytes(recording.read(0, recording.planes or 0).tobytes())
+    words = (*TFP, "--flat", "flat-upright.dat", "--no-flip")
+    assert "mended 2 stuck and 2 dead pixels" in spikerecon("convert", "r-upright.dat", "-o", "found", *words).stderr
+    assert pictures("found") == pictures("expected")
+
+
 def test_a_flat_field_is_read_in_its_own_layout(spikerecon: Command, pan: np.ndarray):
     with open_recording("flat.dat", size=(64, 48)) as flat:
         write_recording("flat.npz", [flat.read(0, 200)], 64, layout="npz")
