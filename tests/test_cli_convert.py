@@ -395,18 +395,18 @@ def test_what_is_measured_is_the_part_that_is_used(spikerecon: Command):
     for name, rate in {"dark": 0.05, "bright": 0.8}.items():
         spikerecon("simulate", "pan", "-o", f"{name}.dat", *SMALL, "--planes", 200, "--full-scale-rate", rate)
     Path("both.dat").write_bytes(Path("dark.dat").read_bytes() + Path("bright.dat").read_bytes())
-    words = (*SMALL, "--method", "tfp", "--bin", "auto", "-q", "--json")
 
-    def told(command: str, source: str, *more: object) -> Any:
-        return json.loads(spikerecon(command, source, *more, *words, *(["-"] * (command == "bench"))).stdout)
+    def told(*words: object) -> Any:
+        return json.loads(spikerecon(*words, *SMALL, "--method", "tfp", "--bin", "auto", "-q").stdout)
 
     bins = []
     for name, center, part in (("dark", 100, ("--end", 200)), ("bright", 300, ("--start", 200))):
-        alone = told("convert", f"{name}.dat", "-o", "out", "--dry-run")
-        within = told("convert", "both.dat", *part, "-o", "out", "--dry-run")
+        alone = told("convert", f"{name}.dat", "-o", "out", "--dry-run", "--json")
+        within = told("convert", "both.dat", *part, "-o", "out", "--dry-run", "--json")
         assert (within["bin"], within["gain"]) == (alone["bin"], alone["gain"])
-        assert told("frames", "both.dat", *part, "--center", center, "-o", f"{name}.png")[0]["gain"] == alone["gain"]
-        assert told("bench", "both.dat", *part, "--frames", 1, "--step", 5)["bin"] == alone["bin"]
+        (frame,) = told("frames", "both.dat", *part, "--center", center, "-o", f"{name}.png", "--json")
+        assert frame["gain"] == alone["gain"]
+        assert told("bench", "both.dat", *part, "--frames", 1, "--step", 5, "--json", "-")["bin"] == alone["bin"]
         bins.append(alone["bin"])
     assert bins[0] > bins[1] == 1
 

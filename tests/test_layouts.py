@@ -337,7 +337,7 @@ def test_every_layout_is_read_as_it_was_written(tmp_path: Path, layout: str, dat
 def test_blocks_of_a_written_folder(tmp_path: Path):
     rows = noise(8, 8, 2500)
     write_recording(tmp_path / "r", [rows[:700], rows[700:2400], rows[2400:]], 8, layout="spikelink")
-    sizes = {str(p.relative_to(tmp_path / "r")): p.stat().st_size for p in (tmp_path / "r").rglob("*.dat")}
+    sizes = {name: len(data) for name, data in contents(tmp_path / "r").items() if data is not None}
     assert sizes == {"0/0.dat": 8000, "1/1.dat": 8000, "2/2.dat": 4000}
     assert (read_all(tmp_path / "r", size=(8, 8))[0] == rows).all()
     with pytest.raises(OutputError, match="is a folder"):
