@@ -93,10 +93,10 @@ def run(
         raise UsageError(f"{recording.name} holds {len(centers)} windows at step {step}: too few to time")
     timed = centers[WARM_UP_FRAMES:]  # TFSTP starts there: planes that only warm it up are not to be timed
     tell("warming up")
-    cuda = engine.device.type == "cuda"  # where every size of a batch has its own start
-    for _ in engine.frames(recording, timed if cuda else centers[:WARM_UP_FRAMES]):
+    many = engine.batch_for(recording) > WARM_UP_FRAMES  # every size of a batch has its own start, and every thread
+    for _ in engine.frames(recording, timed if many else centers[:WARM_UP_FRAMES]):
         pass
-    if cuda:
+    if engine.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(engine.device)
     tell(f"{len(timed)} frames")
     began = time.perf_counter()

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import TypeVar
+
 import torch
 
 from spikerecon.errors import DeviceError, UsageError
 
+T = TypeVar("T")
+R = TypeVar("R")
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -53,3 +60,32 @@ def _cpu_has_bfloat16() -> bool:
     """Whether the processor multiplies bfloat16 in hardware (AVX512-BF16 or AMX)."""
     probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
+
+
+class Crew:
+    """Threads that share a processor, each with cores of its own.
+
+    Cores that work on one thing together wait for each other after every step.
+    """
+
+    def __init__(self, size: int) -> None:
+        cores = torch.get_num_threads()
+
+        def begin() -> None:
+            torch.get_num_threads()  # a thread that has not asked is given all of them later
+            torch.set_num_threads(max(1, cores // size))
+
+        self._pool = ThreadPoolExecutor(size, initializer=begin)
+        all_there = threading.Barrier(size)
+        self.map(lambda _: all_there.wait(), range(size))
+        torch.set_num_threads(cores)  # theirs would go to every thread that begins later, of whatever program
+
+    def map(self, work: Callable[[T], R], items: Iterable[T]) -> list[R]:
+        """What `work` makes of each item, in order. Errors come up when all of it has ended."""
+        results = [self._pool.submit(work, item) for item in items]
+        wait(results)
+        return [result.result() for result in results]
+
+    def close(self) -> None:
+        """Wait for what still runs, and drop what has not begun."""
+        self._pool.shutdown(cancel_futures=True)

@@ -6,10 +6,11 @@ import functools
 import itertools
 import operator
 import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from copy import copy
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from torch import Tensor
 from spikerecon import windows, winograd
 from spikerecon.checkpoint import DEFAULT as DEFAULT_WEIGHTS
 from spikerecon.colour import check_demosaic, demosaic
-from spikerecon.device import autocast, pick_device, pick_precision
+from spikerecon.device import Crew, autocast, pick_device, pick_precision
 from spikerecon.errors import DeviceError, UsageError
 from spikerecon.methods import Method, Stir, Tfstp, make_method, window_around
 from spikerecon.network import Features
@@ -28,6 +29,8 @@ from spikerecon.pipeline import RunAhead, in_threads
 from spikerecon.recording import Recording
 from spikerecon.windows import WINDOW
 
+T = TypeVar("T")
+R = TypeVar("R")
 STAGES = ("read", "unpack", "encode", "decode", "to host")
 QUEUE_DEPTH = 2  # batches read ahead, and frames waiting to be taken
 CACHE_BYTES = 3 * 2**30  # features kept for later windows (1000x1000 at step 1: 2.7 GiB); others are encoded again
@@ -35,6 +38,7 @@ CACHE_BYTES = 3 * 2**30  # features kept for later windows (1000x1000 at step 1:
 CUDA_BATCH_PIXELS = 64 * 400 * 250
 CUDA_PICTURES = 512  # at most, of small crops: more gain nothing, and the first one comes late
 CUDA_BYTES = 6000  # of a GPU's memory for each pixel: more than twice what one was seen to take in bfloat16
+CPU_BATCH_PIXELS = 8 * 400 * 250  # side by side: together they take no more memory than one of 1000x1000
 FEWEST_ROWS = 32  # ten more are drawn for each strip, to be dropped
 FED_PLANES = 20  # planes read and unpacked at once for a method that has no windows
 
@@ -70,8 +74,9 @@ class Reconstructor:
     before, after: planes of a window on both sides of its centre. kept: planes that `centers` leaves before the first
     centre, and from the last one on.
     reach: planes before a centre that can show in its picture.
-    batch_size: pictures decoded at once, or "auto". tile: rows that the network draws at once at full size, for devices
-    with little memory (the pictures are the same), or "auto": all of them. Where memory is short, "auto" takes fewer.
+    batch_size: pictures decoded at once (on a CPU side by side, each by cores of its own), or "auto". tile: rows that
+    the network draws at once at full size, for devices with little memory (the pictures are the same), or "auto": all
+    of them. Where memory is short, "auto" takes fewer.
     measure: set it to wait for the device after every stage, so that `seconds` tells them apart.
 
     Raises DeviceError for a device that is not there, UsageError for unknown names, WeightsError for weights,
@@ -112,6 +117,7 @@ class Reconstructor:
         self.kept = merge * (whole // 2), merge * (whole - whole // 2)
         self.reach = merge * self.method.warm_up if isinstance(self.method, Tfstp) else self.before
         self.overlap = self.device.type == "cuda"  # it works on a batch while the one before is handed out
+        self.apart = self.device.type == "cpu"  # its caches are small: pictures of a batch are worked on one by one
         self.measure = False
         self.seconds = dict.fromkeys(STAGES, 0.0)
         if self.method.network is not None:
@@ -169,7 +175,7 @@ class Reconstructor:
     def _windowed(self, recording: Recording, centers: Sequence[int]) -> Generator[Frame]:
         """`frames` of a method that looks at windows."""
         read_ahead = RunAhead(self._read(recording, centers), QUEUE_DEPTH * self.batch_for(recording))
-        run = _Run(self, recording.width, centers)
+        run = _Run(self, recording, centers)
         coming: list[_Coming] = []
         try:
             while batch := list(itertools.islice(read_ahead, self.batch_for(recording))):
@@ -181,6 +187,7 @@ class Reconstructor:
                 yield from part.frames()
         finally:
             read_ahead.close()
+            run.close()
 
     def _read(self, recording: Recording, centers: Iterable[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """Centres with the packed rows of their windows, merged."""
@@ -260,6 +267,8 @@ class Reconstructor:
         if self.device.type == "cuda":
             memory = torch.cuda.get_device_properties(self.device).total_memory
             return cuda_batch(recording.width * recording.height, memory)
+        if self.device.type == "cpu" and self.method.network is not None:
+            return cpu_batch(recording.width * recording.height, torch.get_num_threads())
         return 1
 
     @contextmanager
@@ -295,14 +304,16 @@ class _Coming:
 class _Run:
     """One pass over a recording: the features of blocks that later windows still need."""
 
-    def __init__(self, engine: Reconstructor, width: int, centers: Sequence[int]) -> None:
+    def __init__(self, engine: Reconstructor, recording: Recording, centers: Sequence[int]) -> None:
         assert not isinstance(engine.quick, Tfstp)
         self.engine = engine
         self.method = engine.quick
         self.offsets = [engine.merge * offset for offset in engine.quick.offsets]
-        self.width = width
+        self.width = recording.width
         self.centers = centers if isinstance(centers, range) else frozenset(centers)
         self.features: dict[int, Features] = {}
+        self.hands = min(engine.batch_for(recording), torch.get_num_threads())
+        self.crew: Crew | None = None
 
     def start(self, batch: list[tuple[int, NDArray[np.uint8]]]) -> list[_Coming]:
         """The frames of windows (centre, packed rows); in parts where the device's memory is too small."""
@@ -335,18 +346,11 @@ class _Run:
     def _start(self, batch: list[tuple[int, NDArray[np.uint8]]]) -> _Coming:
         stage = self.engine.stage
         height = batch[0][1].shape[1]
+        centers = [center for center, _ in batch]
         self._encode(batch)
         with stage("decode"):
-            blocks = [
-                [
-                    torch.cat(levels)
-                    for levels in zip(*(self.features[center + offset] for center, _ in batch), strict=True)
-                ]
-                for offset in self.offsets
-            ]
-            rates = self.method.decode(*blocks) / self.engine.merge
-        last = batch[-1][0]
-        for start in [start for start in self.features if not self._needed_after(last, start)]:
+            rates = torch.cat(self._each(self._decode, self._parts(centers))) / self.engine.merge
+        for start in [start for start in self.features if not self._needed_after(centers[-1], start)]:
             del self.features[start]
         with stage("to host"):
             if self.engine.bayer is None:
@@ -354,7 +358,31 @@ class _Run:
             else:
                 rates = join_colours(crop(rates, (height + 1) // 2, (self.width + 1) // 2))
                 rates = rates[:, :height, : self.width]
-            return _Coming([center for center, _ in batch], rates)
+            return _Coming(centers, rates)
+
+    def _parts(self, items: list[T]) -> list[list[T]]:
+        """What is worked on at once: on a GPU all, as orders to it take as long for many as for one."""
+        return [[item] for item in items] if self.engine.apart else [items]
+
+    def _each(self, work: Callable[[T], R], parts: list[T]) -> list[R]:
+        """What `work` makes of each part: side by side, where there are several."""
+        if min(len(parts), self.hands) < 2:
+            return [work(part) for part in parts]
+        self.crew = self.crew or Crew(self.hands)
+
+        def in_mode(part: T) -> R:  # which is a thread's own
+            with torch.inference_mode(), autocast(self.engine.device, self.engine.precision):
+                return work(part)
+
+        return self.crew.map(in_mode, parts)
+
+    def _decode(self, centers: list[int]) -> Tensor:
+        """Rates of the windows around some centres, whose blocks are there."""
+        blocks = [
+            [torch.cat(levels) for levels in zip(*(self.features[center + offset] for center in centers), strict=True)]
+            for offset in self.offsets
+        ]
+        return self.method.decode(*blocks)
 
     def _encode(self, batch: list[tuple[int, NDArray[np.uint8]]]) -> None:
         """Features of all blocks of a batch that are not there yet."""
@@ -365,21 +393,31 @@ class _Run:
                 if center + offset not in self.features:
                     first = planned - method.offsets[0]
                     missing[center + offset] = rows[first : first + method.block_planes]
-        # One block at a time on the CPU: its caches are small. On a GPU all at once.
-        blocks = list(missing.items())
-        for group in [blocks] if blocks and self.engine.device.type == "cuda" else [[block] for block in blocks]:
-            with stage("unpack"):
-                packed = to_device([rows for _, rows in group], self.engine.device)
-                planes = unpack_bits(packed, self.width)
-                if self.engine.bayer is not None:
-                    planes = split_colours(planes.float())
-                if method.network is not None:
-                    planes = pad(planes.float(), method.multiple)
-            with stage("encode"):
-                encoded = method.encode(planes)
-                each = len(planes) // len(group)  # pictures: four of a colour camera
-                for i, (start, _) in enumerate(group):
-                    self.features[start] = [level[i * each : (i + 1) * each] for level in encoded]
+        if not missing:
+            return
+        groups = self._parts(list(missing.items()))
+        with stage("unpack"):
+            device = self.engine.device
+            planes = [unpack_bits(to_device([rows for _, rows in group], device), self.width) for group in groups]
+        with stage("encode"):
+            encoded = self._each(self._features, planes)
+        for group, levels in zip(groups, encoded, strict=True):
+            each = len(levels[0]) // len(group)  # pictures: four of a colour camera
+            for i, (start, _) in enumerate(group):
+                self.features[start] = [level[i * each : (i + 1) * each] for level in levels]
+
+    def _features(self, planes: Tensor) -> Features:
+        """Of blocks of planes (B, P, H, W)."""
+        if self.engine.bayer is not None:
+            planes = split_colours(planes.float())
+        if self.method.network is not None:
+            planes = pad(planes.float(), self.method.multiple)
+        return self.method.encode(planes)
+
+    def close(self) -> None:
+        """End the threads, if there are any."""
+        if self.crew is not None:
+            self.crew.close()
 
     def _needed_after(self, center: int, start: int) -> bool:
         """Whether a window beyond `center` has a block that starts at plane `start`, and memory allows keeping it."""
@@ -388,6 +426,12 @@ class _Run:
             return False
         size = sum(level.nbytes for level in self.features[start])
         return size * len(self.features) <= CACHE_BYTES or start >= center + self.offsets[-1]
+
+
+def cpu_batch(pixels: int, cores: int) -> int:
+    """Pictures of so many pixels that so many cores decode side by side, with as many cores for each."""
+    most = max(1, CPU_BATCH_PIXELS // pixels)
+    return cores // -(-cores // most)
 
 
 def cuda_batch(pixels: int, memory: int) -> int:

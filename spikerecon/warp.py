@@ -37,10 +37,11 @@ def fetched(features: Tensor, places: Tensor, outside: str) -> Tensor:
     (B S, C, r / S, w).
 
     outside: "border", which is repeated, or "zeros". On a CPU grid_sample gives a core to each picture: one that is
-    alone goes in strips.
+    alone and has several goes in strips.
     """
     batch = len(features)
-    strips = math.gcd(places.shape[2], 8) if batch == 1 and features.device.type == "cpu" else 1
+    shared = batch == 1 and features.device.type == "cpu" and torch.get_num_threads() > 1
+    strips = math.gcd(places.shape[2], 8) if shared else 1
     grids = places.unflatten(2, (strips, -1)).permute(0, 2, 3, 4, 1).flatten(0, 1)
     with torch.autocast(features.device.type, enabled=False):
         pictures = features.float().expand(strips * batch, -1, -1, -1)

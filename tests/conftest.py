@@ -89,3 +89,13 @@ def shapes_only(monkeypatch) -> Iterator[str]:
     monkeypatch.setattr(torch.Tensor, "tolist", lambda self: [0.1] * len(self))
     with torch.fx.experimental._config.patch(meta_nonzero_assume_all_nonzero=True):
         yield "meta"
+
+
+@pytest.fixture
+def threads() -> Iterator[Callable[[int], None]]:
+    """Sets how many threads torch works in; afterwards they are as many as before."""
+    import torch
+
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)

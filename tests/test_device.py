@@ -1,10 +1,12 @@
 """Devices and precisions: what is there, and names that are none."""
 
+import threading
+
 import pytest
 import torch
 
 from spikerecon import device
-from spikerecon.device import pick_device, pick_precision
+from spikerecon.device import Crew, pick_device, pick_precision
 from spikerecon.errors import DeviceError, UsageError
 
 CPU = torch.device("cpu")
@@ -28,3 +30,30 @@ def test_devices_and_precisions_that_are_not_there_are_refused():
             pick_device(name)
     with pytest.raises(UsageError, match="unknown precision"):
         pick_precision("int4", CPU)
+
+
+def test_a_crew_shares_the_cores(threads):
+    threads(4)
+    crew = Crew(2)
+    assert crew.map(lambda item: (item, torch.get_num_threads()), "abc") == [("a", 2), ("b", 2), ("c", 2)]
+    later = []
+    for number in (threading.Thread(target=lambda: later.append(torch.get_num_threads())) for _ in range(2)):
+        number.start()
+        number.join()
+    assert torch.get_num_threads() == 4
+    assert later == [4, 4]
+    crew.close()
+
+
+def test_errors_of_a_crew_come_up_when_all_has_ended():
+    crew, done = Crew(2), []
+
+    def work(item):
+        if item == 1:
+            raise ValueError("one")
+        done.append(item)
+
+    with pytest.raises(ValueError, match="one"):
+        crew.map(work, [0, 1, 2, 3, 4])
+    assert sorted(done) == [0, 2, 3, 4]
+    crew.close()

@@ -1,6 +1,8 @@
 """The engine: the same pictures as the plain network, however it slices the work."""
 
 import io
+import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from spikerecon import recording as recordings
 from spikerecon.classical import ShortTermPlasticity
 from spikerecon.engine import (
     Reconstructor,
+    cpu_batch,
     crop,
     cuda_batch,
     merge_planes,
@@ -79,10 +82,14 @@ def test_float32_frames_equal_the_plain_network_s(stir, fan, step):
     assert max(frame.rate.max() for frame in frames) > 0.1
 
 
+@pytest.mark.parametrize("apart", [True, False], ids=["side by side", "in one, as on a GPU"])
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 100])
-def test_batches_change_nothing(stir, fan, batch_size):
+def test_batches_change_nothing(stir, fan, threads, batch_size, apart):
+    threads(2)
     engine = Reconstructor(stir, device="cpu", precision="float32", batch_size=batch_size)
+    engine.apart = apart
     frames = list(engine.frames(fan, [30, 50, 55, 90, 110]))
+    assert [frame.center for frame in frames] == [30, 50, 55, 90, 110]
     assert largest_difference(stir, fan, frames) < TOLERANCE
 
 
@@ -149,7 +156,7 @@ def test_memory_keeps_the_blocks_of_every_plane(stir, pixels, item, monkeypatch)
 def test_features_are_dropped_when_no_window_needs_them(stir, fan):
     from spikerecon.engine import _Run
 
-    run = _Run(Reconstructor(stir, device="cpu", precision="float32"), fan.width, range(30, 131, 20))
+    run = _Run(Reconstructor(stir, device="cpu", precision="float32"), fan, range(30, 131, 20))
     for center in range(30, 131, 20):
         run.start([(center, fan.read(center - 30, center + 30))])
         assert len(run.features) <= 2
@@ -179,6 +186,7 @@ def test_too_little_memory_halves_the_batch_and_loses_no_frame(stir, fan, monkey
 
     monkeypatch.setattr(stir.network, "decode", greedy)
     engine = Reconstructor(stir, device="cpu", precision="float32", batch_size=5)
+    engine.apart = False
     frames = list(engine.frames(fan, range(30, 131, 10)))
     assert [frame.center for frame in frames] == list(range(30, 131, 10))
     assert largest_difference(stir, fan, frames[:6]) < TOLERANCE
@@ -187,6 +195,30 @@ def test_too_little_memory_halves_the_batch_and_loses_no_frame(stir, fan, monkey
     engine = Reconstructor(stir, device="cpu", precision="float32")
     with pytest.raises(DeviceError, match=r"too little memory .* \(--crop\)"):
         list(engine.frames(fan, [30]))
+
+
+def test_too_little_memory_for_pictures_side_by_side_makes_fewer(stir, fan, monkeypatch, threads):
+    threads(4)
+    plain, running, most = stir.network.decode, [], []
+
+    def greedy(*blocks):
+        running.append(None)
+        time.sleep(0.05)  # until the others are there
+        try:
+            most.append(len(running))
+            if len(running) > 2:
+                raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+            return plain(*blocks)
+        finally:
+            running.pop()
+
+    monkeypatch.setattr(stir.network, "decode", greedy)
+    engine = Reconstructor(stir, device="cpu", precision="float32")
+    frames = list(engine.frames(fan, range(30, 131, 10)))
+    assert [frame.center for frame in frames] == list(range(30, 131, 10))
+    assert largest_difference(stir, fan, frames[:4]) < TOLERANCE
+    assert most[0] == 4
+    assert max(most[-6:]) == engine.batch_size == 2
 
 
 def test_other_errors_come_up(stir, fan, monkeypatch):
@@ -268,6 +300,38 @@ def test_classical_methods_on_cuda_agree_with_the_cpu(fan, name, bayer):
     for a, b in zip(*(engine.frames(fan) for engine in engines), strict=True):
         assert a.center == b.center
         assert np.abs(a.rate - b.rate).max() < 1e-5
+
+
+@pytest.mark.parametrize(("precision", "most", "mean"), [("float32", 1e-5, 1e-6), ("bfloat16", 0.02, 2e-4)])
+def test_pictures_side_by_side_are_those_of_one_after_the_other(fan, threads, precision, most, mean):
+    """In bfloat16 they differ by less than a fifth of what they do from float32's, on average."""
+    small = Stir(filled(StirConfig(width=0.5)))
+    alone, many = (Reconstructor(small, device="cpu", precision=precision, batch_size=size) for size in (1, "auto"))
+    threads(2)
+    assert many.batch_for(fan) == 2
+    pictures = [np.stack([frame.rate for frame in engine.frames(fan)]) for engine in (alone, many)]
+    difference = np.abs(pictures[0] - pictures[1])
+    assert difference.max() < most
+    assert difference.mean() < mean
+    assert torch.get_num_threads() == 2
+
+
+def test_threads_end_with_the_frames(stir, fan, threads):
+    threads(3)
+    before = threading.active_count()
+    frames = Reconstructor(stir, device="cpu", precision="float32").frames(fan)
+    next(frames)
+    assert threading.active_count() >= before + 3
+    frames.close()
+    assert threading.active_count() == before
+
+
+def test_a_processor_decodes_as_many_pictures_at_once_as_cores_and_memory_allow():
+    assert [cpu_batch(400 * 250, cores) for cores in (1, 2, 6, 8, 12, 16, 64)] == [1, 2, 6, 8, 6, 8, 8]
+    assert [cpu_batch(640 * 360, cores) for cores in (1, 2, 3, 4, 8)] == [1, 2, 3, 2, 2]
+    assert cpu_batch(1000 * 1000, 16) == 1
+    assert cpu_batch(16 * 16, 16) == 16
+    assert Reconstructor("tfp", device="cpu").batch_for(film("fan", planes=60, width=64, height=48)) == 1
 
 
 def test_a_gpu_decodes_as_many_pictures_at_once_as_its_memory_holds():

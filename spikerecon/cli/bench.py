@@ -23,7 +23,7 @@ from spikerecon.errors import UsageError
 
 @click.command("bench")
 @click.argument("path", required=False, metavar="[INPUT]")
-@click.option("--frames", type=int, help="Frames to time. [default: 10, on CUDA 320]")
+@click.option("--frames", type=int, help="Frames to time. [default: five batches, at least 10]")
 @click.option(
     "--compare",
     type=click.Choice(["reference"]),
@@ -63,7 +63,7 @@ def command(
         start, end = source.span()
         engine = run.reconstructor(recording, start, end)
         if frames is None:
-            frames = 320 if engine.device.type == "cuda" else 10
+            frames = max(10, 5 * engine.batch_for(recording))
         if path is None:
             recording = source.filmed(sum(engine.kept) + step * (frames + benchmark.WARM_UP_FRAMES - 1))
         measured = benchmark.run(
