@@ -117,7 +117,7 @@ class Reconstructor:
         self.kept = merge * (whole // 2), merge * (whole - whole // 2)
         self.reach = merge * self.method.warm_up if isinstance(self.method, Tfstp) else self.before
         self.overlap = self.device.type == "cuda"  # it works on a batch while the one before is handed out
-        self.apart = self.device.type == "cpu"  # its caches are small: pictures of a batch are worked on one by one
+        self.apart = self.device.type == "cpu"  # where a picture alone fills the caches: each goes by itself
         self.measure = False
         self.seconds = dict.fromkeys(STAGES, 0.0)
         if self.method.network is not None:
@@ -312,7 +312,7 @@ class _Run:
         self.width = recording.width
         self.centers = centers if isinstance(centers, range) else frozenset(centers)
         self.features: dict[int, Features] = {}
-        self.hands = min(engine.batch_for(recording), torch.get_num_threads())
+        self.hands = min(engine.batch_for(recording), torch.get_num_threads(), len(centers))
         self.crew: Crew | None = None
 
     def start(self, batch: list[tuple[int, NDArray[np.uint8]]]) -> list[_Coming]:

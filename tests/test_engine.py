@@ -316,6 +316,18 @@ def test_pictures_side_by_side_are_those_of_one_after_the_other(fan, threads, pr
     assert torch.get_num_threads() == 2
 
 
+def test_few_pictures_share_all_cores(stir, fan, threads, monkeypatch):
+    threads(4)
+    plain, used = stir.network.decode, []
+    monkeypatch.setattr(stir.network, "decode", lambda *given: used.append(torch.get_num_threads()) or plain(*given))
+    engine = Reconstructor(stir, device="cpu", precision="float32")
+    assert engine.batch_for(fan) == 4
+    for centers, each in (([50], 4), ([50, 70], 2), ([30, 50, 70, 90], 1)):
+        used.clear()
+        assert len(list(engine.frames(fan, centers))) == len(centers)
+        assert used == [each] * len(centers)
+
+
 def test_threads_end_with_the_frames(stir, fan, threads):
     threads(3)
     before = threading.active_count()
