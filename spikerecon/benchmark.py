@@ -19,6 +19,7 @@ from spikerecon import video
 from spikerecon.engine import Frame, Reconstructor, pad, plain_frame
 from spikerecon.errors import UsageError
 from spikerecon.methods import Method, Tfstp
+from spikerecon.metrics import psnr
 from spikerecon.recording import Recording
 
 WARM_UP_FRAMES = 2
@@ -154,16 +155,15 @@ def _reference(
     sample = centers[:5]
     plain_frame(method, recording, sample[0], engine.merge)  # warm-up
     began = time.perf_counter()
-    plain = [plain_frame(method, recording, center, engine.merge) for center in sample]
+    frames = [plain_frame(method, recording, center, engine.merge) for center in sample]
     each = (time.perf_counter() - began) / len(sample)
-    scale = max(float(frame.rate.max()) for frame in plain) or 1.0
-    errors = [(a.rate - b.rate) / scale for a, b in zip(pictures, plain, strict=False)]
-    error = float(np.mean(np.square(errors)))
+    found, plain = (np.concatenate([frame.rate for frame in some]) for some in (pictures[: len(sample)], frames))
+    scale = float(plain.max()) or 1.0
     return Reference(
         ms_per_frame=1000 * each,
         ratio=each * len(centers) / seconds,
-        max_difference=float(np.abs(errors).max()),
-        psnr=float(-10 * np.log10(error)) if error else float("inf"),
+        max_difference=float(np.abs(found - plain).max()) / scale,
+        psnr=psnr(found / scale, plain / scale),
     )
 
 

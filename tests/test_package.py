@@ -42,7 +42,7 @@ ALLOWED: dict[str, set[str]] = {
     "simulate": {"errors", "colour", "recording"},
     "comparison": {"engine", "recording"},
     "evaluation": {*RECORDINGS, "colour", "comparison", "engine", "metrics", "video"},
-    "benchmark": {"errors", "engine", "methods", "recording", "video"},
+    "benchmark": {"errors", "engine", "methods", "metrics", "recording", "video"},
     "training": {
         "errors",
         "checkpoint",
