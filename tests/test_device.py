@@ -37,9 +37,9 @@ def test_a_crew_shares_the_cores(threads):
     crew = Crew(2)
     assert crew.map(lambda item: (item, torch.get_num_threads()), "abc") == [("a", 2), ("b", 2), ("c", 2)]
     later = []
-    for number in (threading.Thread(target=lambda: later.append(torch.get_num_threads())) for _ in range(2)):
-        number.start()
-        number.join()
+    for thread in (threading.Thread(target=lambda: later.append(torch.get_num_threads())) for _ in range(2)):
+        thread.start()
+        thread.join()
     assert torch.get_num_threads() == 4
     assert later == [4, 4]
     crew.close()
