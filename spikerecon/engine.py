@@ -318,8 +318,7 @@ class _Run:
     def start(self, batch: list[tuple[int, NDArray[np.uint8]]]) -> list[_Coming]:
         """The frames of windows (centre, packed rows); in parts where the device's memory is too small."""
         try:
-            with torch.inference_mode(), autocast(self.engine.device, self.engine.precision):
-                return [self._start(batch)]
+            return [self._start(batch)]
         except RuntimeError as error:
             if not _is_out_of_memory(error):
                 raise
@@ -366,14 +365,14 @@ class _Run:
 
     def _each(self, work: Callable[[T], R], parts: list[T]) -> list[R]:
         """What `work` makes of each part: side by side, where there are several."""
-        if min(len(parts), self.hands) < 2:
-            return [work(part) for part in parts]
-        self.crew = self.crew or Crew(self.hands)
 
         def in_mode(part: T) -> R:  # which is a thread's own
             with torch.inference_mode(), autocast(self.engine.device, self.engine.precision):
                 return work(part)
 
+        if min(len(parts), self.hands) < 2:
+            return [in_mode(part) for part in parts]
+        self.crew = self.crew or Crew(self.hands)
         return self.crew.map(in_mode, parts)
 
     def _decode(self, centers: list[int]) -> Tensor:
