@@ -512,12 +512,25 @@ def test_training_on_cuda(textures, tmp_path):
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone")
 
 
+TRAIN_AND_TELL_THREADS = """
+import sys
+from pathlib import Path
+from spikerecon.cli.train import command
+
+command.main(sys.argv[1:], standalone_mode=False)
+sys.stdout.write(str([name.read_text() for name in Path("/proc/self/task").glob("*/comm")]))
+"""
+
+
 def test_two_processes_train_together(pictures, tmp_path):
-    """As torchrun starts them: both take part in every step, the first one alone writes."""
+    """As torchrun starts them: both take part in every step, the first one alone writes. No thread of the group is left
+    to be at work while Python ends, which would abort a process now and then."""
+    (tmp_path / "told.py").write_text(TRAIN_AND_TELL_THREADS)
     words = ["--images", pictures, "-o", tmp_path / "run", "--steps", "3", "--batch", "2", "--patch", "32"]
-    command = [*TORCHRUN, "-m", "spikerecon", "train", *words, "--width", "0.5", "--device", "cpu"]
+    command = [*TORCHRUN, tmp_path / "told.py", *words, "--width", "0.5", "--device", "cpu"]
     done = subprocess.run([*map(str, command)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    assert "gloo_" not in done.stdout
     assert done.stderr.count("step 3/3") == 1
     assert checkpoint.load(tmp_path / "run" / "weights.safetensors").info["patches"] == "12"
 
@@ -525,15 +538,14 @@ def test_two_processes_train_together(pictures, tmp_path):
 SECOND_IS_TOLD = """
 import sys
 import torch
+from spikerecon.cli.train import _process_group
 from spikerecon.network import StirConfig
 from spikerecon.training import loop
 from spikerecon.training.scenes import Textures, find_pictures
 
-torch.distributed.init_process_group("gloo")
 loop.LOG_EVERY = 1
 textures = Textures.load(find_pictures([sys.argv[1]]), drawn=9)
 settings = loop.TrainSettings(steps=9, batch=1, patch=32, pool=4)
-trainer = loop.Trainer(sys.argv[2], textures, config=StirConfig(levels=3, width=0.5), settings=settings)
 means = []
 
 def step():
@@ -541,12 +553,16 @@ def step():
         trainer.stop()
     return torch.tensor(float(trainer.process))
 
-trainer._train_step = step
-try:
-    trainer.run(lambda progress: means.append(progress.loss))
-except KeyboardInterrupt:
-    sys.stdout.write(f"{trainer.process}: {trainer.step} {means}\\n")
-torch.distributed.destroy_process_group()
+with _process_group(torch.device("cpu")) as device:
+    trainer = loop.Trainer(
+        sys.argv[2], textures, config=StirConfig(levels=3, width=0.5), settings=settings, device=device
+    )
+    trainer._train_step = step
+    try:
+        trainer.run(lambda progress: means.append(progress.loss))
+    except KeyboardInterrupt:
+        sys.stdout.write(f"{trainer.process}: {trainer.step} {means}\\n")
+    del trainer
 """
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -19,7 +20,7 @@ from spikerecon.files import check_folder
 if TYPE_CHECKING:
     import torch
 
-    from spikerecon.training.loop import TrainProgress
+    from spikerecon.training.loop import Trainer, TrainProgress
 
 
 TORCHRUN = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"}  # what it sets, and others in its place
@@ -91,19 +92,25 @@ def command(
     vgg = PerceptualLoss(perceptual) if perceptual else None
     textures = Textures.load(find_pictures(images), seed=seed)
     with _process_group(chosen) as own:
-        trainer = Trainer(output, textures, config=config, settings=settings, start=start, perceptual=vgg, device=own)
-        quiet = quiet or trainer.process > 0
-        say(f"{output}: step {trainer.step} of {steps}, on {trainer.device} in {trainer.precision}", quiet)
-        # torchrun passes signals on to its processes at different instants.
-        together = trainer.processes > 1
-        with ending_goes_to(lambda *_: trainer.stop()) if together else nullcontext():
-            trainer.run(lambda progress: _show(progress, quiet))
+        _train(
+            Trainer(output, textures, config=config, settings=settings, start=start, perceptual=vgg, device=own), quiet
+        )
+
+
+def _train(trainer: Trainer, quiet: bool) -> None:
+    quiet = quiet or trainer.process > 0
+    steps = f"step {trainer.step} of {trainer.settings.steps}"
+    say(f"{trainer.folder}: {steps}, on {trainer.device} in {trainer.precision}", quiet)
+    # torchrun passes signals on to its processes at different instants.
+    together = trainer.processes > 1
+    with ending_goes_to(lambda *_: trainer.stop()) if together else nullcontext():
+        trainer.run(lambda progress: _show(progress, quiet))
     if trainer.process == 0:
         try:
             trainer.draw_curve()
         except OutputError as error:
             say(f"note: {error}", quiet)
-    say(f"{output}/weights.safetensors: ready", quiet)
+    say(f"{trainer.folder}/weights.safetensors: ready", quiet)
 
 
 def _show(progress: TrainProgress, quiet: bool) -> None:
@@ -117,7 +124,11 @@ def _show(progress: TrainProgress, quiet: bool) -> None:
 
 @contextmanager
 def _process_group(device: torch.device) -> Iterator[torch.device]:
-    """Join the other processes where torchrun started several; the device is then this process's own."""
+    """Join the other processes where torchrun started several; the device is then this process's own.
+
+    What works with the group is to be gone at the end: the group's threads live as long as anything holds it, and one
+    that is at work while Python ends can abort the process.
+    """
     from torch import cuda, distributed
 
     from spikerecon.device import pick_device
@@ -128,6 +139,9 @@ def _process_group(device: torch.device) -> Iterator[torch.device]:
     if device.type == "cuda":
         device = pick_device(f"cuda:{os.environ['LOCAL_RANK']}")
         cuda.set_device(device)
+    from torch.distributed import nn  # noqa: F401  imported after the group, its functions' defaults would hold it
+
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     yield device
+    gc.collect()
     distributed.destroy_process_group()  # where one process has failed, the others would be waited for
