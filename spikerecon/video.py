@@ -6,6 +6,7 @@ Each picture of a PNG sequence appears whole in the same way; when the work is i
 that were finished stay.
 """
 
+import functools
 import itertools
 import math
 import os
@@ -48,17 +49,18 @@ class _Container:
     options: str = ""
 
 
+_H264 = ("h264", "h264-lossless", "h264-nvenc")
 # The .mp4 clock counts the pictures' own time unit exactly; Matroska's counts milliseconds. GIF takes any
 # rate here because `check_output` brings it to one that GIF has.
 _CONTAINERS = {
-    ".mp4": _Container("mp4", ("h264", "h264-lossless"), 1_000_000, "-movflags +faststart"),
-    ".mov": _Container("mov", ("h264", "h264-lossless"), 1_000_000, "-movflags +faststart"),
-    ".mkv": _Container("matroska", ("h264", "h264-lossless", "ffv1"), 1_000),
+    ".mp4": _Container("mp4", _H264, 1_000_000, "-movflags +faststart"),
+    ".mov": _Container("mov", _H264, 1_000_000, "-movflags +faststart"),
+    ".mkv": _Container("matroska", (*_H264, "ffv1"), 1_000),
     ".gif": _Container("gif", ("gif",), 1_000_000),
 }
 PICTURES_BEHIND = 4  # made while one is encoded
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-CODECS = ("h264", "h264-lossless", "ffv1")
+CODECS = (*_H264, "ffv1")
 _MIN_FPS = 0.01
 _MOST = 1e9  # gain and gamma: what float32 still tells apart
 _PICTURE_NAME = "%06d.png"
@@ -131,6 +133,8 @@ def check_output(
     if container is not None:
         check_file(target, overwrite, sources=sources)
         _ffmpeg_executable()
+        if codec == "h264-nvenc" and (complaint := _nvenc_complaint()):
+            raise OutputError(f"{path}: there is no NVENC to encode it with ({complaint}); use the codec h264")
     elif resume:
         first = _pictures_there(target)
     else:
@@ -288,10 +292,10 @@ def open_writer(
     * `colour`: pictures are RGB instead of grey.
     * `fps`: playback rate in pictures a second; means nothing to PNG. The writer's `fps` is the real one.
     * `codec`, for .mp4, .mov and .mkv: `h264` in full range, so that all 256 grey levels survive, as
-      yuv420p; `h264-lossless`, which fewer players show (colour as RGB); `ffv1`, lossless, .mkv only. The size is
-      always kept: as yuv420p has no odd sizes, those become monochrome (4:0:0) H.264, or yuv444p in colour, which some
-      hardware players do not show.
-    * `crf`: quality of `h264` from 0 (lossless, if grey) to 51 (worst).
+      yuv420p; `h264-nvenc`, the same by the encoder of an NVIDIA card that has one; `h264-lossless`, which fewer
+      players show (colour as RGB); `ffv1`, lossless, .mkv only. The size is always kept: as yuv420p has no odd sizes,
+      those become monochrome (4:0:0) H.264, or yuv444p in colour and by NVENC, which some hardware players do not show.
+    * `crf`: quality of `h264` from 0 (lossless, if grey) to 51 (worst); of `h264-nvenc` the quantiser.
     * `bit_depth`: 8, or 16 for PNG and `ffv1`. PNG is lossless, and so is GIF, but for colour: it has 256 a picture.
     * `overwrite`: replace what is there. Pictures of an earlier, longer sequence stay, with a note.
     * `resume`: PNG pictures are numbered from behind those that are there.
@@ -442,15 +446,30 @@ def _encoder_options(output: Output, size: tuple[int, int], colour: bool) -> str
         return "-c:v ffv1 -level 3 -color_range pc -pix_fmt " + pixels
     if output.codec == "h264-lossless" and colour:
         return "-c:v libx264rgb -qp 0 -color_range pc"
-    quality = "-qp 0" if output.codec == "h264-lossless" else f"-crf {output.crf:g}"
     odd = size[0] % 2 or size[1] % 2
-    pixels = "yuv420p" if not odd else "yuv444p" if colour else "gray"
+    pixels = "yuv420p" if not odd else "yuv444p" if colour or output.codec == "h264-nvenc" else "gray"
     # Without the range in both places grey would be squeezed into 220 levels.
     scale = "scale=in_range=full:out_range=full"
     if colour:  # untagged, its matrix would be guessed from the size; rounded carelessly, grey would become greenish
         scale += ":out_color_matrix=bt709:flags=accurate_rnd"
-    # "fast" takes three fifths of the default's time for files as large, 0.2 dB further from the pictures.
-    return f"-c:v libx264 -preset fast {quality} -vf {scale} -color_range pc -pix_fmt {pixels}"
+    match output.codec:
+        case "h264-nvenc":
+            encoder = f"h264_nvenc -rc constqp -qp {output.crf:.0f}"
+        case "h264-lossless":
+            encoder = "libx264 -preset fast -qp 0"
+        case _:  # "fast" takes three fifths of the default's time for files as large, 0.2 dB further from the pictures
+            encoder = f"libx264 -preset fast -crf {output.crf:g}"
+    return f"-c:v {encoder} -vf {scale} -color_range pc -pix_fmt {pixels}"
+
+
+@functools.cache
+def _nvenc_complaint() -> str | None:
+    """What ffmpeg has to say of encoding a picture by NVENC, if it cannot."""
+    ffmpeg = _Ffmpeg("-f lavfi -i color=black:256x256 -frames:v 1 -c:v h264_nvenc -f null -")
+    try:
+        return ffmpeg.end()
+    finally:
+        ffmpeg.kill()
 
 
 def write_png(path: str | Path, image: np.ndarray, *, overwrite: bool = False) -> None:

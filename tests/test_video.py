@@ -246,6 +246,29 @@ def test_h264_is_what_players_show(tmp_path: Path) -> None:
     assert content.index(b"moov") < content.index(b"mdat")  # playable before it is all there
 
 
+@pytest.mark.parametrize("colour", [False, True])
+@pytest.mark.parametrize("size", [(400, 250), (401, 251)])
+def test_nvenc_encodes_as_well_or_says_that_it_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], colour: bool
+) -> None:
+    pictures = soft_colours(size, 3) if colour else moving_ramp(size, 3)
+    path = tmp_path / "a.mp4"
+    if complaint := video._nvenc_complaint():
+        with pytest.raises(OutputError, match=r"a\.mp4: there is no NVENC to encode it with .*; use the codec h264"):
+            check_output(path, codec="h264-nvenc")
+        monkeypatch.setattr(video, "_nvenc_complaint", lambda: None)
+        with pytest.raises(OutputError) as caught:
+            save(path, pictures, codec="h264-nvenc")
+        assert str(caught.value) == f"{path}: encoding failed: {complaint}"  # and not of its options
+        assert list(tmp_path.iterdir()) == []
+        return
+    save(path, pictures, codec="h264-nvenc")
+    back = np.array(list(read_video(path, colour=colour)))
+    assert back.shape == np.shape(pictures)
+    assert np.abs(back.astype(float) - pictures).mean() < 2
+    assert "(pc" in what_ffmpeg_says(path)
+
+
 def test_large_picture(tmp_path: Path) -> None:
     pictures = moving_ramp((1000, 1000), 1)
     save(tmp_path / "a.mp4", pictures, crf=1)
@@ -382,7 +405,7 @@ def test_pictures_that_do_not_change_are_all_kept(tmp_path: Path) -> None:
         ("a.png", {}, r"needs one number, as in out/%06d.png"),
         ("a%d-%d.png", {}, "needs one number"),
         ("a%s.png", {}, "needs one number"),
-        ("a.mp4", {"codec": "av1"}, "unknown codec av1; known are h264, h264-lossless, ffv1"),
+        ("a.mp4", {"codec": "av1"}, "unknown codec av1; known are h264, h264-lossless, h264-nvenc, ffv1"),
         ("a.mp4", {"codec": "ffv1"}, "ffv1 does not go into this kind of file; write .mkv"),
         ("a.gif", {"codec": "h264-lossless"}, "does not go into this kind of file"),
         ("out/", {"codec": "ffv1"}, "does not go into this kind of file"),

@@ -41,7 +41,13 @@ SAME_PIXEL_WITHIN = 0.05
 @reconstruction_options
 @step_option
 @click.option("--fps", type=float, default=60, show_default=True, help="Playback pictures a second.")
-@click.option("--codec", type=click.Choice(["h264", "h264-lossless", "ffv1"]), default="h264", show_default=True)
+@click.option(
+    "--codec",
+    type=click.Choice(["h264", "h264-lossless", "h264-nvenc", "ffv1"]),
+    default="h264",
+    show_default=True,
+    help="Of a video; nvenc is the encoder of an NVIDIA card.",
+)
 @click.option("--crf", type=float, default=18, show_default=True, help="H.264 quality: 0 lossless, 51 worst.")
 @overwrite_option
 @click.option("--resume", is_flag=True, help="Go on behind the PNG pictures that are there.")
