@@ -390,6 +390,7 @@ class _VideoWriter(Writer):
     def _put(self, image: np.ndarray) -> None:
         try:
             self._ffmpeg.stdin.write(_raw(image))
+            self._ffmpeg.stdin.flush()  # small pictures would wait for others: Python 3.14 gathers 128 KiB
         except OSError:  # ffmpeg ended; why is in its own words
             self._end()
             raise OutputError(f"{self.path}: ffmpeg took no more pictures") from None

@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -28,6 +29,8 @@ Command = Callable[..., Result]
 
 needs_cuda = pytest.mark.skipif("not torch.cuda.is_available()", reason="there is no CUDA device")
 """For tests in a file that imports torch."""
+
+needs_colour = pytest.mark.skipif(find_spec("colour_demosaicing") is None, reason="there is no colour-demosaicing")
 
 
 def examples(most: int) -> settings:

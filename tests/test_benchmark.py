@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from conftest import needs_colour
 
 from spikerecon import benchmark
 from spikerecon.engine import Reconstructor
@@ -46,6 +47,7 @@ def test_classical_methods_are_measured_too(fan):
     assert not measured.compare
 
 
+@needs_colour
 def test_what_there_is_no_plain_way_for_is_not_compared(fan):
     for engine in (Reconstructor("tfstp", device="cpu"), Reconstructor("tfp", device="cpu", bayer="rggb")):
         with pytest.raises(UsageError, match="compare it with"):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL, Command, contents
+from conftest import SMALL, Command, contents, needs_colour
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -26,6 +26,8 @@ from spikerecon.metrics import psnr
 from spikerecon.recording import auto_gain, from_rows, open_recording, pack, unpack, write_recording
 from spikerecon.simulate import make_scene, simulate
 from spikerecon.video import read_video
+
+pytestmark = needs_colour
 
 COLOURS = {"red": (0.9, 0, 0), "green": (0, 0.9, 0), "blue": (0, 0, 0.9), "skin": (0.9, 0.6, 0.3)}
 
