@@ -512,22 +512,24 @@ def test_training_on_cuda(textures, tmp_path):
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone")
 
 
-TRAIN_AND_TELL_THREADS = """
+RUN_AND_TELL_THREADS = """
+import runpy
 import sys
 from pathlib import Path
-from spikerecon.cli.train import command
 
-command.main(sys.argv[1:], standalone_mode=False)
-sys.stdout.write(str([name.read_text() for name in Path("/proc/self/task").glob("*/comm")]))
+try:
+    runpy.run_module("spikerecon", run_name="__main__")
+finally:
+    sys.stdout.write(str([name.read_text() for name in Path("/proc/self/task").glob("*/comm")]))
 """
 
 
 def test_two_processes_train_together(pictures, tmp_path):
     """As torchrun starts them: both take part in every step, the first one alone writes. No thread of the group is left
     to be at work while Python ends, which would abort a process now and then."""
-    (tmp_path / "told.py").write_text(TRAIN_AND_TELL_THREADS)
+    (tmp_path / "told.py").write_text(RUN_AND_TELL_THREADS)
     words = ["--images", pictures, "-o", tmp_path / "run", "--steps", "3", "--batch", "2", "--patch", "32"]
-    command = [*TORCHRUN, tmp_path / "told.py", *words, "--width", "0.5", "--device", "cpu"]
+    command = [*TORCHRUN, tmp_path / "told.py", "train", *words, "--width", "0.5", "--device", "cpu"]
     done = subprocess.run([*map(str, command)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "gloo_" not in done.stdout
