@@ -28,6 +28,7 @@ from spikerecon.errors import OutputError, SpikeReconError, UsageError
 if TYPE_CHECKING:
     from spikerecon.engine import Frame
 
+CODECS = ("h264", "h264-lossless", "h264-nvenc", "ffv1")  # written out: --help needs no numpy
 FOLLOW_SECONDS = 5.0
 # Of white, on average and in any pixel: what another device, or where TFSTP began, may change. Between bfloat16 and
 # float32 it is up to 0.0014 and 0.012.
@@ -43,7 +44,7 @@ SAME_PIXEL_WITHIN = 0.05
 @click.option("--fps", type=float, default=60, show_default=True, help="Playback pictures a second.")
 @click.option(
     "--codec",
-    type=click.Choice(["h264", "h264-lossless", "h264-nvenc", "ffv1"]),
+    type=click.Choice(CODECS),
     default="h264",
     show_default=True,
     help="Of a video; nvenc is the encoder of an NVIDIA card.",
