@@ -8,7 +8,6 @@ import spikerecon
 from spikerecon.comparison import tiled
 from spikerecon.recording import Recording, auto_merge
 from spikerecon.simulate import FULL_SCALE_RATE, film, make_scene, truth
-from spikerecon.video import write_png
 
 CENTER = 1200
 
@@ -47,4 +46,4 @@ def capture(path: str) -> np.ndarray:
 if __name__ == "__main__":
     source, target = sys.argv[1:]
     drawn = fan() if source == "fan" else capture(source)
-    write_png(target, spikerecon.to_uint(drawn), overwrite=True)
+    spikerecon.write_png(target, spikerecon.to_uint(drawn), overwrite=True)

@@ -20,6 +20,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from spikerecon.engine import Frame, Reconstructor
     from spikerecon.errors import SpikeReconError
+    from spikerecon.pictures import to_uint, write_png
     from spikerecon.recording import (
         Recording,
         auto_gain,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
         pack,
         unpack,
     )
-    from spikerecon.video import open_writer, save, to_uint, write_png
+    from spikerecon.video import open_writer, save
 
 _HOMES = {
     "Frame": "engine",
@@ -47,9 +48,9 @@ _HOMES = {
     "open_writer": "video",
     "pack": "recording",
     "save": "video",
-    "to_uint": "video",
+    "to_uint": "pictures",
     "unpack": "recording",
-    "write_png": "video",
+    "write_png": "pictures",
 }
 
 __all__ = [

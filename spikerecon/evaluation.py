@@ -19,8 +19,8 @@ from spikerecon.comparison import headed
 from spikerecon.engine import Reconstructor
 from spikerecon.errors import RecordingError, SpikeReconError, UsageError
 from spikerecon.metrics import modelled, psnr, ssim
+from spikerecon.pictures import load_picture, to_uint
 from spikerecon.recording import open_recording
-from spikerecon.video import load_picture, to_uint
 
 EIGHT_BIT = ("1", "L", "LA", "P", "RGB", "RGBA")  # pillow's names for what truth may be in, besides grey of 16 bit
 

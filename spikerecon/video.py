@@ -1,4 +1,4 @@
-"""Pictures, grey or in colour, to video files and PNG, and video files back to pictures.
+"""Pictures, grey or in colour, to video files and sequences of PNG pictures, and back.
 
 A video is encoded by ffmpeg under a temporary name next to its final one and renamed only when ffmpeg
 ended well and the file holds as many pictures as were written: a file under the final name is whole.
@@ -11,24 +11,20 @@ import itertools
 import math
 import os
 import re
-import signal
 import subprocess
-import tempfile
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from numbers import Real
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from spikerecon.errors import OutputError, RecordingError, RecordingWarning, UsageError
+from spikerecon.ffmpeg import Ffmpeg, ffmpeg_executable, pixel_format, raw, raw_pictures
 from spikerecon.files import (
-    appearing,
     as_output_error,
     check_file,
     check_folder,
@@ -38,6 +34,7 @@ from spikerecon.files import (
     publish,
     temporary_name,
 )
+from spikerecon.pictures import PICTURE_SUFFIXES, check_levels, eight_bit, load_picture, pictures_in, save_png, to_uint
 from spikerecon.pipeline import WriteBehind
 
 
@@ -59,10 +56,8 @@ _CONTAINERS = {
     ".gif": _Container("gif", ("gif",), 1_000_000),
 }
 PICTURES_BEHIND = 4  # made while one is encoded
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 CODECS = (*_H264, "ffv1")
 _MIN_FPS = 0.01
-_MOST = 1e9  # gain and gamma: what float32 still tells apart
 _PICTURE_NAME = "%06d.png"
 
 
@@ -132,7 +127,7 @@ def check_output(
     first = 0
     if container is not None:
         check_file(target, overwrite, sources=sources)
-        _ffmpeg_executable()
+        ffmpeg_executable()
         if codec == "h264-nvenc" and (complaint := _nvenc_complaint()):
             raise OutputError(f"{path}: there is no NVENC to encode it with ({complaint}); use the codec h264")
     elif resume:
@@ -365,7 +360,7 @@ class _SequenceWriter(Writer):
         if not self.pictures:
             with as_output_error(self.path.parent):
                 self.path.parent.mkdir(exist_ok=True)
-        _save_png(self._next(), image, self._output.overwrite)
+        save_png(self._next(), image, self._output.overwrite)
 
     def _finish(self) -> None:
         older = self._next()
@@ -378,8 +373,8 @@ class _VideoWriter(Writer):
         super().__init__(output, size, colour)
         assert output.container is not None
         self._temporary = temporary_name(self.path)
-        self._ffmpeg = _Ffmpeg(
-            f"-f rawvideo -pix_fmt {_pixels(output.bit_depth, colour)} -video_size {size[0]}x{size[1]}",
+        self._ffmpeg = Ffmpeg(
+            raw_pictures(size, output.bit_depth, colour),
             f"-framerate {output.rate} -i pipe:0",
             _encoder_options(output, size, colour),
             f"{output.container.options} -f {output.container.muxer} -y",
@@ -389,7 +384,7 @@ class _VideoWriter(Writer):
 
     def _put(self, image: np.ndarray) -> None:
         try:
-            self._ffmpeg.stdin.write(_raw(image))
+            self._ffmpeg.stdin.write(raw(image))
             self._ffmpeg.stdin.flush()  # small pictures would wait for others: Python 3.14 gathers 128 KiB
         except OSError:  # ffmpeg ended; why is in its own words
             self._end()
@@ -411,29 +406,15 @@ class _VideoWriter(Writer):
     def _pictures_in_file(self) -> int:
         # A line for each packet: cheap, as nothing is decoded.
         arguments = ("-i", self._temporary, "-map 0:v -c copy -f framecrc pipe:1")
-        ffmpeg = _Ffmpeg(*arguments, stdout=subprocess.PIPE)
-        try:
+        with Ffmpeg(*arguments, stdout=subprocess.PIPE) as ffmpeg:
             pictures = sum(not line.startswith(b"#") for line in ffmpeg.stdout)
             if complaint := ffmpeg.end():
                 raise OutputError(f"{self.path}: cannot be read back: {complaint}")
             return pictures
-        finally:
-            ffmpeg.kill()
 
     def _abort(self) -> None:
         self._ffmpeg.kill()
         self._temporary.unlink(missing_ok=True)
-
-
-def _pixels(bit_depth: int, colour: bool) -> str:
-    """ffmpeg's name for the pixels as they are handed over."""
-    if colour:
-        return "rgb24" if bit_depth == 8 else "rgb48le"
-    return "gray" if bit_depth == 8 else "gray16le"
-
-
-def _raw(image: np.ndarray) -> memoryview:
-    return np.ascontiguousarray(image, dtype=image.dtype.newbyteorder("<")).data
 
 
 def _encoder_options(output: Output, size: tuple[int, int], colour: bool) -> str:
@@ -443,7 +424,7 @@ def _encoder_options(output: Output, size: tuple[int, int], colour: bool) -> str
     if output.codec == "gif":
         return "-pix_fmt gray"  # ffmpeg's own palette for it has all 256 greys
     if output.codec == "ffv1":
-        pixels = "bgr0" if colour and output.bit_depth == 8 else _pixels(output.bit_depth, colour)
+        pixels = "bgr0" if colour and output.bit_depth == 8 else pixel_format(output.bit_depth, colour)
         return "-c:v ffv1 -level 3 -color_range pc -pix_fmt " + pixels
     if output.codec == "h264-lossless" and colour:
         return "-c:v libx264rgb -qp 0 -color_range pc"
@@ -466,80 +447,8 @@ def _encoder_options(output: Output, size: tuple[int, int], colour: bool) -> str
 @functools.cache
 def _nvenc_complaint() -> str | None:
     """What ffmpeg has to say of encoding a picture by NVENC, if it cannot."""
-    ffmpeg = _Ffmpeg("-f lavfi -i color=black:256x256 -frames:v 1 -c:v h264_nvenc -f null -")
-    try:
+    with Ffmpeg("-f lavfi -i color=black:256x256 -frames:v 1 -c:v h264_nvenc -f null -") as ffmpeg:
         return ffmpeg.end()
-    finally:
-        ffmpeg.kill()
-
-
-def write_png(path: str | Path, image: np.ndarray, *, overwrite: bool = False) -> None:
-    """Write one picture (height, width), or (height, width, 3) in colour, as a PNG, whole or not at all.
-
-    uint8 makes 8 bit, uint16 makes 16 bit. Raises UsageError if the name is not a .png or `image` is not such a
-    picture, OutputError if the file exists and not `overwrite`, or if it cannot be written.
-    """
-    if (image.ndim != 2 and image.shape[2:] != (3,)) or image.dtype not in (np.uint8, np.uint16) or not image.size:
-        raise UsageError(f"{path}: {image.dtype} {image.shape} is not a uint8 or uint16 picture")
-    check_png(path, overwrite=overwrite)
-    _save_png(Path(path), image, overwrite)
-
-
-def check_png(path: str | Path, *, overwrite: bool = False, sources: Iterable[Path] = ()) -> None:
-    """Find out before any work whether `write_png` can write to `path`; raises what it would raise.
-
-    It cannot where `path` is one of the `sources`, which are read for it.
-    """
-    if Path(path).suffix.lower() != ".png":
-        raise UsageError(f"{path}: a single picture is written as .png")
-    check_file(Path(path), overwrite, sources=sources)
-
-
-def _save_png(path: Path, image: np.ndarray, overwrite: bool) -> None:
-    with appearing(path, overwrite) as unfinished:
-        if image.ndim == 3 and image.dtype == np.uint16:
-            _encode_png(path, unfinished, image)
-        else:
-            Image.fromarray(image).save(unfinished, format="PNG")
-
-
-def _encode_png(path: Path, temporary: Path, image: np.ndarray) -> None:
-    """By ffmpeg: pillow has no pictures of 16 bit in colour."""
-    pixels = f"-f rawvideo -pix_fmt {_pixels(16, True)} -video_size {image.shape[1]}x{image.shape[0]} -i pipe:0"
-    ffmpeg = _Ffmpeg(pixels, "-c:v png -f image2pipe -y", temporary, stdin=subprocess.PIPE)
-    try:
-        with suppress(OSError):  # ffmpeg ended; why is in its own words
-            ffmpeg.stdin.write(_raw(image))
-        if complaint := ffmpeg.end():
-            raise OutputError(f"{path}: cannot be written: {complaint}")
-    finally:
-        ffmpeg.kill()
-
-
-def to_uint(rate: np.ndarray, gain: float = 1.0, gamma: float = 1.0, bit_depth: int = 8) -> np.ndarray:
-    """Firing rates, float32 of any shape in spikes per plane, to display values, uint8 or uint16.
-
-    The value is `clip(rate * gain, 0, 1) ** (1 / gamma)` of the largest one, rounded to the nearest.
-    Raises UsageError if gain or gamma is not above 0, the bit depth is neither 8 nor 16, or a rate is not a number.
-    """
-    check_levels(gain, gamma)
-    if bit_depth not in (8, 16):
-        raise UsageError(f"bit depth must be 8 or 16, not {bit_depth}")
-    dtype = np.uint8 if bit_depth == 8 else np.uint16
-    value = np.clip(rate * np.float32(gain), 0, 1)
-    if np.isnan(value).any():
-        raise UsageError("a picture has firing rates that are not numbers (NaN)")
-    if gamma != 1:
-        value **= np.float32(1 / gamma)
-    return np.rint(value * np.float32(np.iinfo(dtype).max)).astype(dtype)
-
-
-def check_levels(gain: float, gamma: float) -> None:
-    """Raises UsageError for what `to_uint` does not take."""
-    if not (isinstance(gain, Real) and isinstance(gamma, Real)):
-        raise UsageError(f"gain and gamma are numbers, not {gain!r} and {gamma!r}: auto_gain measures a gain")
-    if not (0 < gain <= _MOST and 1 / _MOST <= gamma <= _MOST):  # also refuses nan
-        raise UsageError(f"gain and gamma must be above 0, and no more than {_MOST:g}, not {gain:g} and {gamma:g}")
 
 
 def read_video(path: str | Path, colour: bool = False) -> Iterator[np.ndarray]:
@@ -551,14 +460,9 @@ def read_video(path: str | Path, colour: bool = False) -> Iterator[np.ndarray]:
     if not Path(path).is_file():
         raise RecordingError(f"{path}: no such file")
     encoder, channels = ("-c:v ppm -pix_fmt rgb24", (3,)) if colour else ("-c:v pgm -pix_fmt gray", ())
-    ffmpeg = _Ffmpeg(
-        "-i",
-        Path(path),
-        f"-map 0:v:0 -fps_mode passthrough {encoder} -f image2pipe pipe:1",
-        stdout=subprocess.PIPE,
-    )
-    pictures = 0
-    try:
+    output = f"-map 0:v:0 -fps_mode passthrough {encoder} -f image2pipe pipe:1"
+    with Ffmpeg("-i", Path(path), output, stdout=subprocess.PIPE) as ffmpeg:
+        pictures = 0
         # Each picture brings its own header: "P5" or "P6", "width height", "255", a line each.
         while ffmpeg.stdout.readline():
             width, height = map(int, ffmpeg.stdout.readline().split())
@@ -574,8 +478,6 @@ def read_video(path: str | Path, colour: bool = False) -> Iterator[np.ndarray]:
         if complaint := ffmpeg.complaint():
             note = f"{path}: is damaged or cut off, {pictures} pictures could be read: {complaint}"
             warnings.warn(note, RecordingWarning, stacklevel=2)
-    finally:
-        ffmpeg.kill()
 
 
 def read_pictures(path: str | Path, colour: bool = False) -> Iterator[np.ndarray]:
@@ -591,94 +493,3 @@ def read_pictures(path: str | Path, colour: bool = False) -> Iterator[np.ndarray
         raise RecordingError(f"{path}: holds no pictures ({', '.join(PICTURE_SUFFIXES)})")
     for file in files:
         yield np.asarray(eight_bit(load_picture(file), "RGB" if colour else "L"))
-
-
-def pictures_in(folder: Path) -> list[Path]:
-    """The picture files in a folder, in the order of their names."""
-    return sorted(file for file in folder.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES and file.is_file())
-
-
-def load_picture(path: str | Path) -> Image.Image:
-    """A picture of a file, all of it. Raises RecordingError where it cannot be read."""
-    try:
-        with Image.open(path) as image:
-            image.load()
-    # A broken one raises any of these, depending on where it is broken.
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise RecordingError(f"{path}: cannot be read as a picture: {error}") from None
-    if image.mode in ("F", "LAB"):  # what is white in floating point is not said; pillow does not convert Lab
-        raise RecordingError(f"{path}: is of mode {image.mode}: save it in grey of 8 or 16 bit, or RGB of 8 bit")
-    return image
-
-
-def eight_bit(image: Image.Image, mode: str) -> Image.Image:
-    """An image as `mode`, 8 bit a channel. Pillow would cut grey of 16 bit off at 255."""
-    if image.mode.startswith("I"):
-        image = Image.fromarray(np.rint(np.asarray(image) / 257).clip(0, 255).astype(np.uint8))
-    return image.convert(mode)
-
-
-class _Ffmpeg:
-    """A running ffmpeg. What it complains about goes to a file, so that it never waits for a reader.
-
-    Each argument is some options, separated by spaces, or the path of a file.
-    """
-
-    stdin: IO[bytes]
-    stdout: IO[bytes]
-
-    def __init__(self, *arguments: str | Path, stdin: int = subprocess.DEVNULL, stdout: int = subprocess.DEVNULL):
-        words = [_ffmpeg_executable(), "-hide_banner", "-loglevel", "error", "-nostdin"]
-        for argument in arguments:
-            # Without `file:` a name with a colon would be taken for a protocol.
-            words += [f"file:{argument}"] if isinstance(argument, Path) else argument.split()
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  closed by kill
-        self._process = subprocess.Popen(
-            words,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=self._errors,
-            # Ctrl-C is for us, we decide what becomes of the file: a session of its own, or what Windows has for it.
-            start_new_session=True,
-            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
-        )
-        if self._process.stdin:
-            self.stdin = self._process.stdin
-        if self._process.stdout:
-            self.stdout = self._process.stdout
-
-    def end(self) -> str | None:
-        """Close its input and wait. None if it ended well, else why not: its first line, the cause of others."""
-        with suppress(OSError):  # it may have stopped reading
-            if self._process.stdin:
-                self._process.stdin.close()
-        status = self._process.wait()
-        if status == 0:
-            return None
-        if status < 0:
-            return f"ffmpeg was ended by {signal.Signals(-status).name}"
-        return f"ffmpeg: {self.complaint() or f'exit status {status}'}"
-
-    def complaint(self) -> str:
-        """The first line of what it said of errors, if any."""
-        self._errors.seek(0)
-        lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        return re.sub(r"^(\[[^\]]* @ [^\]]*\] )+", "", lines[0]) if lines else ""
-
-    def kill(self) -> None:
-        """End it, if it still runs, and free everything."""
-        self._process.kill()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout, self._errors):
-            with suppress(OSError):
-                if stream:
-                    stream.close()
-
-
-def _ffmpeg_executable() -> str:
-    try:
-        import imageio_ffmpeg  # only videos need it: training and single pictures go without
-
-        return imageio_ffmpeg.get_ffmpeg_exe()
-    except (ImportError, RuntimeError):
-        raise OutputError("there is no ffmpeg here; install imageio-ffmpeg again") from None

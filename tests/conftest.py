@@ -1,13 +1,15 @@
-"""Recordings that several test files use, and the command line as a function."""
+"""Recordings and pictures that several test files use, and the command line as a function."""
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, Phase, settings
@@ -102,3 +104,44 @@ def threads() -> Iterator[Callable[[int], None]]:
     before = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(before)
+
+
+def moving_ramp(size: tuple[int, int], count: int, bit_depth: int = 8) -> list[np.ndarray]:
+    """Pictures of `size` (width, height) that hold every grey level and differ from one another."""
+    width, height = size
+    ramp = np.add.outer(np.arange(height) * 5, np.arange(width))
+    if bit_depth == 16:
+        return [((ramp * 131 + 1000 * i) % 65536).astype(np.uint16) for i in range(count)]
+    return [((ramp + 3 * i) % 256).astype(np.uint8) for i in range(count)]
+
+
+def colourful(size: tuple[int, int], count: int, bit_depth: int = 8) -> list[np.ndarray]:
+    """Pictures (height, width, 3) with three different ramps."""
+    ramps = moving_ramp(size, count, bit_depth)
+    return [np.stack([ramp, ramp[::-1], ramp[:, ::-1]], axis=-1) for ramp in ramps]
+
+
+def png_bit_depth(path: Path) -> int:
+    """From the file itself: what type 16 bits come back as differs between versions of pillow."""
+    return path.read_bytes()[24]
+
+
+def ffmpeg_children() -> list[int]:
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            name, _, rest = stat.read_text().partition("(")[2].rpartition(")")
+        except OSError:  # that process has just ended
+            continue
+        if name.startswith("ffmpeg") and int(rest.split()[1]) == os.getpid():
+            found.append(int(stat.parent.name))
+    return found
+
+
+@pytest.fixture
+def nothing_left_over(tmp_path: Path) -> Iterator[None]:
+    """After every test: no ffmpeg of ours, not even a dead one, and no temporary file."""
+    yield
+    if sys.platform == "linux":
+        assert ffmpeg_children() == []
+    assert [str(path) for path in tmp_path.rglob(".spikerecon-*")] == []

@@ -24,9 +24,10 @@ from spikerecon.cli.console import Progress, progress
 from spikerecon.cli.evaluate import MEASURES
 from spikerecon.comparison import HEADING
 from spikerecon.metrics import MODELLED
+from spikerecon.pictures import eight_bit
 from spikerecon.recording import open_recording
 from spikerecon.simulate import make_scene, simulate, truth
-from spikerecon.video import eight_bit, read_video
+from spikerecon.video import read_video
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "shared" / "official_checkpoint"
 COMMANDS = ["convert", "frames", "bench", "info", "repack", "simulate", "evaluate", "train", "weights"]
@@ -365,7 +366,7 @@ def test_truth_that_was_replaced_in_part_is_not_evaluated(spikerecon: Command, m
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("spikerecon.video.write_png", stopped)
+        patched.setattr("spikerecon.pictures.write_png", stopped)
         spikerecon("simulate", "pan", *words, "-y", status=130)
     assert set(before) - set(contents(Path("true"))) == {"sequences.json"}
 

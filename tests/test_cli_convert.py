@@ -17,8 +17,9 @@ from spikerecon.cli.convert import CODECS
 from spikerecon.comparison import HEADING
 from spikerecon.engine import Reconstructor
 from spikerecon.methods import Stir
+from spikerecon.pictures import to_uint
 from spikerecon.recording import open_recording, pack, write_recording
-from spikerecon.video import read_video, to_uint
+from spikerecon.video import read_video
 
 
 def pictures(

@@ -15,9 +15,9 @@ from spikerecon.engine import Reconstructor
 from spikerecon.errors import RecordingError, UsageError
 from spikerecon.evaluation import evaluate, load_sequences, read_truth, sheet
 from spikerecon.metrics import psnr
+from spikerecon.pictures import to_uint, write_png
 from spikerecon.recording import find_flaws, from_rows, mended, write_recording
 from spikerecon.simulate import SensorNoise, make_scene, sequence_entry, simulate, truth
-from spikerecon.video import to_uint, write_png
 
 EVAL = Path(__file__).resolve().parents[2] / "shared" / "eval" / "sequences.json"
 

@@ -1,4 +1,4 @@
-"""Videos and pictures: what is written comes back, and what fails leaves nothing behind."""
+"""Videos and sequences of pictures: what is written comes back, and what fails leaves nothing behind."""
 
 import os
 import subprocess
@@ -11,23 +11,17 @@ from typing import Any
 import imageio_ffmpeg
 import numpy as np
 import pytest
+from conftest import colourful, ffmpeg_children, moving_ramp, png_bit_depth
 from PIL import Image
 
 from spikerecon import video
 from spikerecon.engine import Frame
 from spikerecon.errors import OutputError, RecordingError, RecordingWarning, UsageError
-from spikerecon.video import check_output, check_png, open_writer, read_video, to_uint, write_png
+from spikerecon.pictures import check_png, write_png
+from spikerecon.video import check_output, open_writer, read_video
 
+pytestmark = pytest.mark.usefixtures("nothing_left_over")
 SMALL = (64, 48)
-
-
-def moving_ramp(size: tuple[int, int], count: int, bit_depth: int = 8) -> list[np.ndarray]:
-    """Pictures of `size` (width, height) that hold every grey level and differ from one another."""
-    width, height = size
-    ramp = np.add.outer(np.arange(height) * 5, np.arange(width))
-    if bit_depth == 16:
-        return [((ramp * 131 + 1000 * i) % 65536).astype(np.uint16) for i in range(count)]
-    return [((ramp + 3 * i) % 256).astype(np.uint8) for i in range(count)]
 
 
 def save(
@@ -51,35 +45,9 @@ def header(path: Path) -> dict:
         reader.close()
 
 
-def png_bit_depth(path: Path) -> int:
-    """From the file itself: what type 16 bits come back as differs between versions of pillow."""
-    return path.read_bytes()[24]
-
-
 def what_ffmpeg_says(path: Path, *options: str) -> str:
     command = [imageio_ffmpeg.get_ffmpeg_exe(), *options, "-i", str(path), "-f", "null", "-"]
     return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True).stderr
-
-
-def ffmpeg_children() -> list[int]:
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            name, _, rest = stat.read_text().partition("(")[2].rpartition(")")
-        except OSError:  # that process has just ended
-            continue
-        if name.startswith("ffmpeg") and int(rest.split()[1]) == os.getpid():
-            found.append(int(stat.parent.name))
-    return found
-
-
-@pytest.fixture(autouse=True)
-def _nothing_left_over(tmp_path: Path) -> Iterator[None]:
-    """After every test: no ffmpeg of ours, not even a dead one, and no temporary file."""
-    yield
-    if sys.platform == "linux":
-        assert ffmpeg_children() == []
-    assert [str(path) for path in tmp_path.rglob(".spikerecon-*")] == []
 
 
 # --- what is written comes back ---------------------------------------------------------------------
@@ -100,12 +68,6 @@ def test_lossless_comes_back_exactly(tmp_path: Path, name: str, codec: str, size
     pictures = moving_ramp(size, 5)
     save(tmp_path / name, pictures, codec=codec, fps=50)
     np.testing.assert_array_equal(list(read_video(tmp_path / name)), pictures)
-
-
-def colourful(size: tuple[int, int], count: int, bit_depth: int = 8) -> list[np.ndarray]:
-    """Pictures (height, width, 3) with three different ramps."""
-    ramps = moving_ramp(size, count, bit_depth)
-    return [np.stack([ramp, ramp[::-1], ramp[:, ::-1]], axis=-1) for ramp in ramps]
 
 
 def soft_colours(size: tuple[int, int], count: int) -> list[np.ndarray]:
@@ -191,14 +153,6 @@ def test_png_in_colour(tmp_path: Path, bit_depth: int) -> None:
     ):
         assert path.read_bytes()[24:26] == bytes([bit_depth, 2])  # 2: RGB
         np.testing.assert_array_equal(colours_in(path.rename(tmp_path / "a.png"), bit_depth), [expected])
-
-
-def test_a_png_that_ffmpeg_cannot_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(video, "_pixels", lambda *_: "no-such-pixels")
-    with pytest.raises(OutputError, match=r"a\.png: cannot be written: ffmpeg: ") as caught:
-        write_png(tmp_path / "a.png", colourful(SMALL, 1, bit_depth=16)[0])
-    assert "\n" not in str(caught.value)
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_firing_rates_in_colour_are_saved_in_colour(tmp_path: Path) -> None:
@@ -300,16 +254,6 @@ def test_png_sequence(tmp_path: Path, target: str, bit_depth: int) -> None:
 def test_png_pattern_names(tmp_path: Path) -> None:
     save(tmp_path / "fan-%d.png", moving_ramp(SMALL, 2))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["fan-0.png", "fan-1.png"]
-
-
-@pytest.mark.parametrize("bit_depth", [8, 16])
-def test_write_png(tmp_path: Path, bit_depth: int) -> None:
-    picture = moving_ramp((401, 251), 1, bit_depth)[0]
-    write_png(tmp_path / "a.png", picture)
-    assert png_bit_depth(tmp_path / "a.png") == bit_depth
-    np.testing.assert_array_equal(Image.open(tmp_path / "a.png"), picture)
-    with pytest.raises(UsageError, match="is not a uint8 or uint16 picture"):
-        write_png(tmp_path / "b.png", picture[:0])
 
 
 def test_views_and_byte_orders_are_written_right(tmp_path: Path) -> None:
@@ -652,7 +596,7 @@ def test_read_video_can_be_left_early(tmp_path: Path) -> None:
 
 
 def test_broken_pictures_of_a_folder_are_named(tmp_path: Path) -> None:
-    video.write_png(tmp_path / "0.png", np.zeros((400, 400), np.uint8))
+    write_png(tmp_path / "0.png", np.zeros((400, 400), np.uint8))
     whole = (tmp_path / "0.png").read_bytes()
     for broken in (whole[:-40], whole.replace(b"IDAT", b"ID\0T"), b"no picture"):
         (tmp_path / "0.png").write_bytes(broken)
@@ -683,32 +627,6 @@ def test_read_video_errors(tmp_path: Path) -> None:
         with pytest.raises(RecordingError, match=f"{name}: cannot be read as video: ffmpeg: ") as caught:
             list(read_video(tmp_path / name))
         assert "\n" not in str(caught.value)
-
-
-# --- display values ---------------------------------------------------------------------------------
-
-
-def test_to_uint() -> None:
-    rate = np.array([[0, 0.25, 0.5], [1, 2, -1]], np.float32)
-    assert to_uint(rate).tolist() == [[0, 64, 128], [255, 255, 0]]
-    assert to_uint(rate).dtype == np.uint8
-    assert to_uint(rate, bit_depth=16).tolist() == [[0, 16384, 32768], [65535, 65535, 0]]
-    assert to_uint(rate, bit_depth=16).dtype == np.uint16
-    assert to_uint(rate, gain=2).tolist() == [[0, 128, 255], [255, 255, 0]]
-    assert to_uint(rate, gamma=2).tolist() == [[0, 128, 180], [255, 255, 0]]
-    assert rate[1, 2] == -1  # the input is left alone
-
-
-def test_to_uint_reaches_every_value() -> None:
-    for bit_depth, count in ((8, 256), (16, 65536)):
-        rate = np.arange(count, dtype=np.float32) / np.float32(count - 1)
-        assert (to_uint(rate, bit_depth=bit_depth) == np.arange(count)).all()
-
-
-@pytest.mark.parametrize("options", [{"gain": 0}, {"gain": 1e39}, {"gamma": 0}, {"gamma": 1e-300}, {"bit_depth": 12}])
-def test_to_uint_refuses(options: dict) -> None:
-    with pytest.raises(UsageError):
-        to_uint(np.zeros((1, 1), np.float32), **options)
 
 
 def test_import_is_light() -> None:
@@ -745,13 +663,6 @@ def test_what_came_while_pictures_were_made_stays(tmp_path: Path, name: str) -> 
     with pytest.raises(OutputError, match=f"{file.name}: exists already"):
         write()
     assert file.read_text() == "mine"
-
-
-def test_what_only_has_the_name_of_a_picture_is_none(tmp_path: Path) -> None:
-    write_png(tmp_path / "a.png", moving_ramp(SMALL, 1)[0])
-    os.mkfifo(tmp_path / "b.png")
-    (tmp_path / "c.png").mkdir()
-    assert video.pictures_in(tmp_path) == [tmp_path / "a.png"]
 
 
 def test_a_video_that_is_cut_off_is_read_with_a_warning(tmp_path):

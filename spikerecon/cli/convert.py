@@ -205,7 +205,7 @@ def _check_alike(picture: Path, frame: Frame | None, levels: dict[str, Any]) -> 
     where it is none."""
     import numpy as np
 
-    from spikerecon.video import load_picture, to_uint
+    from spikerecon.pictures import load_picture, to_uint
 
     there = np.asarray(load_picture(picture))
     if frame is None:

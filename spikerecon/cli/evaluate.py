@@ -52,7 +52,7 @@ def command(
     spikerecon simulate fan -o fan.dat --planes 300 --truth fan-truth
     spikerecon evaluate fan-truth/sequences.json
     """
-    from spikerecon import evaluation, video
+    from spikerecon import evaluation, pictures
 
     if json_file and sheet and os.path.abspath(json_file) == os.path.abspath(sheet):
         raise UsageError(f"{sheet}: is to be both the JSON and the sheet; give two names")
@@ -62,7 +62,7 @@ def command(
     sources = [*files_of(sequences, run.weights), *recordings]
     check_json(json_file, overwrite, sources)
     if sheet:
-        video.check_png(sheet, overwrite=overwrite, sources=sources)
+        pictures.check_png(sheet, overwrite=overwrite, sources=sources)
     engine = run.reconstructor()
     say(engine.about, quiet)
     results = evaluation.evaluate(
@@ -80,7 +80,7 @@ def command(
     if json_file:
         write_json(report, json_file, overwrite)
     if sheet:
-        video.write_png(sheet, evaluation.sheet(listed, results, engine.method.name), overwrite=overwrite)
+        pictures.write_png(sheet, evaluation.sheet(listed, results, engine.method.name), overwrite=overwrite)
         say(sheet, quiet)
 
 

@@ -66,6 +66,7 @@ def command(
     spikerecon frames --center 1200 --compare tfp,tfi,tfstp,stir
     """
     from spikerecon import video, windows
+    from spikerecon.pictures import check_png, to_uint, write_png
 
     series = windows.parse_range(centers) if centers else range(0)
     if len(series) > MOST:
@@ -96,7 +97,7 @@ def command(
     sources = files_of(path, what.mending.flat)
     for file in files:
         if file.parent.is_dir() or one_file:
-            video.check_png(file, overwrite=overwrite, sources=sources)
+            check_png(file, overwrite=overwrite, sources=sources)
     pictures = _built_in(what, wanted) if path is None else _recorded(path, what, wanted, quiet)
     written: list[dict[str, Any]] = []
     for file, (frame, maker) in zip(files, pictures, strict=True):
@@ -105,7 +106,7 @@ def command(
                 say(maker.recording.about, quiet)
             say(maker.about, quiet)
             file.parent.mkdir(exist_ok=True)
-        video.write_png(file, video.to_uint(frame.rate, **maker.levels), overwrite=overwrite)
+        write_png(file, to_uint(frame.rate, **maker.levels), overwrite=overwrite)
         say(str(file), quiet)
         written.append({"center": frame.center, "file": str(file), "gain": maker.levels["gain"]})
     if as_json:

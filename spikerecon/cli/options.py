@@ -328,9 +328,9 @@ class PictureOptions:
     bit_depth: str
 
     def levels(self, recording: Recording, start: int, end: int | None) -> dict[str, Any]:
-        """Arguments of `video.to_uint`; an automatic gain is measured once, for the whole output."""
+        """Arguments of `pictures.to_uint`; an automatic gain is measured once, for the whole output."""
+        from spikerecon.pictures import check_levels
         from spikerecon.recording import auto_gain
-        from spikerecon.video import check_levels
 
         if self.gain == "auto":
             gain = auto_gain(recording, start, end)

@@ -125,8 +125,8 @@ def _counted(chunks: Iterable[Bytes], on_progress: Callable[[int], None]) -> Ite
 
 def _files_of(source: str) -> list[Path]:
     """What a scene is read from."""
+    from spikerecon.pictures import pictures_in
     from spikerecon.simulate import SCENES
-    from spikerecon.video import pictures_in
 
     if source in SCENES:
         return []
@@ -173,8 +173,8 @@ def _check_truth(folder: Path, names: list[str], overwrite: bool, taken: list[st
 
 def _write_truth(folder: Path, entry: dict[str, Any], scene: Scene, start: int, overwrite: bool) -> None:
     """True pictures, and the entry that `evaluate` needs; it names the recording relative to the folder."""
+    from spikerecon.pictures import to_uint, write_png
     from spikerecon.simulate import truth
-    from spikerecon.video import to_uint, write_png
 
     folder.mkdir(parents=True, exist_ok=True)
     for center, name in zip(entry["centers"], entry["truth"], strict=True):

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from spikerecon.errors import UsageError
-from spikerecon.video import PICTURE_SUFFIXES, eight_bit, load_picture
+from spikerecon.pictures import PICTURE_SUFFIXES, eight_bit, load_picture, pictures_in
 
 TILE = 320  # pixels a side of a texture: holds a patch of 96 and the longest path under it
 PLANES = 60
@@ -34,7 +34,7 @@ def find_pictures(folders: Iterable[str | os.PathLike[str]]) -> list[Path]:
     for folder in map(Path, folders):
         if not folder.is_dir():
             raise UsageError(f"no such folder of pictures: {folder}")
-        inside = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file())
+        inside = pictures_in(folder, "**/*")
         if not inside:
             raise UsageError(f"no pictures in {folder}: looked for {', '.join(PICTURE_SUFFIXES)}")
         found += inside
