@@ -16,10 +16,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from spikerecon import video
-from spikerecon.engine import Frame, Reconstructor, pad, plain_frame
+from spikerecon.engine import Frame, Reconstructor, plain_frame
 from spikerecon.errors import UsageError
 from spikerecon.methods import Method, Tfstp
 from spikerecon.metrics import psnr
+from spikerecon.planes import pad
 from spikerecon.recording import Recording
 
 WARM_UP_FRAMES = 2

@@ -20,9 +20,10 @@ from spikerecon import engine as engines
 from spikerecon.cli.options import BAYER_PATTERNS
 from spikerecon.colour import PATTERNS, check_demosaic, check_pattern, demosaic, mosaic
 from spikerecon.comparison import HEADING
-from spikerecon.engine import Reconstructor, join_colours, split_colours
+from spikerecon.engine import Reconstructor
 from spikerecon.errors import OutputError, UsageError
 from spikerecon.metrics import psnr
+from spikerecon.planes import join_colours, split_colours
 from spikerecon.recording import auto_gain, from_rows, open_recording, pack, unpack, write_recording
 from spikerecon.simulate import make_scene, simulate
 from spikerecon.video import read_video

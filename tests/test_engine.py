@@ -14,20 +14,12 @@ from conftest import needs_cuda
 from spikerecon import engine as engines
 from spikerecon import recording as recordings
 from spikerecon.classical import ShortTermPlasticity
-from spikerecon.engine import (
-    Reconstructor,
-    cpu_batch,
-    crop,
-    cuda_batch,
-    merge_planes,
-    pad,
-    plain_frame,
-    unpack_bits,
-)
+from spikerecon.engine import Reconstructor, cpu_batch, cuda_batch, plain_frame
 from spikerecon.errors import DeviceError, UsageError
 from spikerecon.methods import Stir, Tfi, Tfp, Tfstp, make_method, window_around
 from spikerecon.metrics import psnr
 from spikerecon.network import STIR, StirConfig
+from spikerecon.planes import crop, merge_planes, pad, unpack_bits
 from spikerecon.recording import open_recording, pack, unpack, write_recording
 from spikerecon.simulate import film, make_scene, simulate, truth
 
@@ -625,21 +617,3 @@ def test_settings_that_cannot_be_are_refused():
     for size in (0, -1, "many"):
         with pytest.raises(UsageError, match="batch size"):
             Reconstructor("tfp", device="cpu", batch_size=size)
-
-
-def test_bits_are_unpacked_lowest_first():
-    rows = torch.tensor([[0b00000001, 0b10000000], [0b00000110, 0b00000000]], dtype=torch.uint8)
-    planes = unpack_bits(rows[None, None], 15)
-    assert planes.shape == (1, 1, 2, 15)
-    assert planes[0, 0].nonzero().tolist() == [[0, 0], [1, 1], [1, 2]]
-    assert unpack_bits(rows, 16)[0].nonzero().flatten().tolist() == [0, 15]
-
-
-def test_padding_repeats_the_border_and_is_undone():
-    planes = torch.rand(1, 3, 250, 400)
-    padded = pad(planes, 16)
-    assert padded.shape == (1, 3, 256, 400)
-    assert torch.equal(padded[:, :, 0], planes[:, :, 0])
-    assert torch.equal(padded[:, :, -1], planes[:, :, -1])
-    assert torch.equal(crop(padded[:, 0], 250, 400), planes[:, 0])
-    assert pad(planes, 1) is planes
