@@ -7,7 +7,8 @@ import numpy as np
 import spikerecon
 from spikerecon.comparison import tiled
 from spikerecon.recording import Recording, auto_merge
-from spikerecon.simulate import FULL_SCALE_RATE, film, make_scene, truth
+from spikerecon.scenes import make_scene, truth
+from spikerecon.simulate import FULL_SCALE_RATE, film
 
 CENTER = 1200
 

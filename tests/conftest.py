@@ -15,8 +15,9 @@ from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, Phase, settings
 
 from spikerecon.cli import main
-from spikerecon.recording import write_recording
-from spikerecon.simulate import make_scene, simulate
+from spikerecon.recording import unpack, write_recording
+from spikerecon.scenes import make_scene
+from spikerecon.simulate import simulate
 
 # A run in the background of a script ignores Ctrl-C, and the programs that tests interrupt would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -49,6 +50,22 @@ def examples(most: int) -> settings:
 def write_scene(path: Path, name: str, width: int, height: int, planes: int) -> Path:
     write_recording(path, simulate(make_scene(name, width, height), planes=planes), width)
     return path
+
+
+class Still:
+    """A scene that does not change."""
+
+    def __init__(self, picture):
+        self.picture = np.asarray(picture, np.float32)
+        self.height, self.width = self.picture.shape
+
+    def light(self, t):
+        return self.picture
+
+
+def spikes(scene, **options):
+    """All spikes of a simulation: uint8 (planes, height, width)."""
+    return np.concatenate([unpack(rows, scene.width) for rows in simulate(scene, **options)])
 
 
 @pytest.fixture(scope="session")

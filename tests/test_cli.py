@@ -26,7 +26,8 @@ from spikerecon.comparison import HEADING
 from spikerecon.metrics import MODELLED
 from spikerecon.pictures import eight_bit
 from spikerecon.recording import open_recording
-from spikerecon.simulate import make_scene, simulate, truth
+from spikerecon.scenes import make_scene, truth
+from spikerecon.simulate import simulate
 from spikerecon.video import read_video
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "shared" / "official_checkpoint"

@@ -25,7 +25,8 @@ from spikerecon.errors import OutputError, UsageError
 from spikerecon.metrics import psnr
 from spikerecon.planes import join_colours, split_colours
 from spikerecon.recording import auto_gain, from_rows, open_recording, pack, unpack, write_recording
-from spikerecon.simulate import make_scene, simulate
+from spikerecon.scenes import make_scene
+from spikerecon.simulate import simulate
 from spikerecon.video import read_video
 
 pytestmark = needs_colour

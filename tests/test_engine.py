@@ -21,7 +21,8 @@ from spikerecon.metrics import psnr
 from spikerecon.network import STIR, StirConfig
 from spikerecon.planes import crop, merge_planes, pad, unpack_bits
 from spikerecon.recording import open_recording, pack, unpack, write_recording
-from spikerecon.simulate import film, make_scene, simulate, truth
+from spikerecon.scenes import make_scene, truth
+from spikerecon.simulate import film, simulate
 
 GOLDEN = Path(__file__).with_name("golden.npz")
 TOLERANCE = 1e-4

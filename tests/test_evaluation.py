@@ -17,7 +17,8 @@ from spikerecon.evaluation import evaluate, load_sequences, read_truth, sheet
 from spikerecon.metrics import psnr
 from spikerecon.pictures import to_uint, write_png
 from spikerecon.recording import find_flaws, from_rows, mended, write_recording
-from spikerecon.simulate import SensorNoise, make_scene, sequence_entry, simulate, truth
+from spikerecon.scenes import make_scene, truth
+from spikerecon.simulate import SensorNoise, sequence_entry, simulate
 
 EVAL = Path(__file__).resolve().parents[2] / "shared" / "eval" / "sequences.json"
 

@@ -26,7 +26,8 @@ from spikerecon.recording import (
     unpack,
     write_recording,
 )
-from spikerecon.simulate import make_scene, simulate
+from spikerecon.scenes import make_scene
+from spikerecon.simulate import simulate
 
 PLANE, ROW, HALF = 128_000, 128, 64  # bytes of raw1000
 

@@ -32,7 +32,8 @@ from spikerecon.recording import (
     unpack,
     write_recording,
 )
-from spikerecon.simulate import Scene, SensorNoise, SpikeSensor, make_scene, simulate
+from spikerecon.scenes import Scene, make_scene
+from spikerecon.simulate import SensorNoise, SpikeSensor, simulate
 from spikerecon.video import read_video
 
 few = examples(20)

@@ -16,7 +16,7 @@ from spikerecon.files import check_file, check_folder, check_name
 
 if TYPE_CHECKING:
     from spikerecon.recording import Bytes
-    from spikerecon.simulate import Scene
+    from spikerecon.scenes import Scene
 
 TRUTH = "sequences.json"  # in a folder of true pictures
 
@@ -80,7 +80,8 @@ def command(
     """
     from spikerecon import windows
     from spikerecon.recording import check_recording, write_recording
-    from spikerecon.simulate import SCENES, SensorNoise, sequence_entry, simulate
+    from spikerecon.scenes import SCENES
+    from spikerecon.simulate import SensorNoise, sequence_entry, simulate
 
     if layout == "spikelink":  # a folder, which replaces nothing
         check_name(Path(output))
@@ -126,7 +127,7 @@ def _counted(chunks: Iterable[Bytes], on_progress: Callable[[int], None]) -> Ite
 def _files_of(source: str) -> list[Path]:
     """What a scene is read from."""
     from spikerecon.pictures import pictures_in
-    from spikerecon.simulate import SCENES
+    from spikerecon.scenes import SCENES
 
     if source in SCENES:
         return []
@@ -137,7 +138,7 @@ def _scene(
     source: str, size: str | None, planes: int | None, start: int, planes_per_frame: float, seed: int, colour: bool
 ) -> tuple[Scene, int]:
     from spikerecon.recording import parse_size
-    from spikerecon.simulate import SCENES, VideoScene, make_scene
+    from spikerecon.scenes import SCENES, VideoScene, make_scene
     from spikerecon.video import read_pictures
 
     if source in SCENES:
@@ -174,7 +175,7 @@ def _check_truth(folder: Path, names: list[str], overwrite: bool, taken: list[st
 def _write_truth(folder: Path, entry: dict[str, Any], scene: Scene, start: int, overwrite: bool) -> None:
     """True pictures, and the entry that `evaluate` needs; it names the recording relative to the folder."""
     from spikerecon.pictures import to_uint, write_png
-    from spikerecon.simulate import truth
+    from spikerecon.scenes import truth
 
     folder.mkdir(parents=True, exist_ok=True)
     for center, name in zip(entry["centers"], entry["truth"], strict=True):
