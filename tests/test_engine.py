@@ -14,7 +14,7 @@ from conftest import needs_cuda
 from spikerecon import engine as engines
 from spikerecon import recording as recordings
 from spikerecon.classical import ShortTermPlasticity
-from spikerecon.engine import Reconstructor, cpu_batch, cuda_batch, plain_frame
+from spikerecon.engine import Reconstructor, _Fed, _Windowed, cpu_batch, cuda_batch, plain_frame
 from spikerecon.errors import DeviceError, UsageError
 from spikerecon.methods import Stir, Tfi, Tfp, Tfstp, make_method, window_around
 from spikerecon.metrics import psnr
@@ -147,9 +147,7 @@ def test_memory_keeps_the_blocks_of_every_plane(stir, pixels, item, monkeypatch)
 
 
 def test_features_are_dropped_when_no_window_needs_them(stir, fan):
-    from spikerecon.engine import _Run
-
-    run = _Run(Reconstructor(stir, device="cpu", precision="float32"), fan, range(30, 131, 20))
+    run = _Windowed(Reconstructor(stir, device="cpu", precision="float32"), fan, range(30, 131, 20))
     for center in range(30, 131, 20):
         run.start([(center, fan.read(center - 30, center + 30))])
         assert len(run.features) <= 2
@@ -295,17 +293,24 @@ def test_classical_methods_on_cuda_agree_with_the_cpu(fan, name, bayer):
         assert np.abs(a.rate - b.rate).max() < 1e-5
 
 
-@pytest.mark.parametrize(("precision", "most", "mean"), [("float32", 1e-5, 1e-6), ("bfloat16", 0.02, 2e-4)])
-def test_pictures_side_by_side_are_those_of_one_after_the_other(fan, threads, precision, most, mean):
-    """In bfloat16 they differ by less than a fifth of what they do from float32's, on average."""
+def test_pictures_side_by_side_are_those_of_one_after_the_other(fan, threads):
+    """In bfloat16 they differ by less than a fifth of what they do from float32's, on average: how sums are rounded
+    there depends on how many cores share them."""
     small = Stir(filled(StirConfig(width=0.5)))
-    alone, many = (Reconstructor(small, device="cpu", precision=precision, batch_size=size) for size in (1, "auto"))
     threads(2)
-    assert many.batch_for(fan) == 2
-    pictures = [np.stack([frame.rate for frame in engine.frames(fan)]) for engine in (alone, many)]
-    difference = np.abs(pictures[0] - pictures[1])
-    assert difference.max() < most
-    assert difference.mean() < mean
+
+    def pictures(precision, size):
+        engine = Reconstructor(small, device="cpu", precision=precision, batch_size=size)
+        assert engine.batch_for(fan) == (2 if size == "auto" else 1)
+        return np.stack([frame.rate for frame in engine.frames(fan)])
+
+    alone, alone_in_half = pictures("float32", 1), pictures("bfloat16", 1)
+    difference = np.abs(pictures("float32", "auto") - alone)
+    assert difference.max() < 1e-5
+    assert difference.mean() < 1e-6
+    difference = np.abs(pictures("bfloat16", "auto") - alone_in_half)
+    assert difference.max() < 0.02
+    assert difference.mean() < np.abs(alone_in_half - alone).mean() / 5
     assert torch.get_num_threads() == 2
 
 
@@ -558,7 +563,7 @@ def test_tfstp_merges_the_same_planes_wherever_it_begins(fan, start):
     method = Tfstp()
     method.warm_up = 30
     engine = Reconstructor(method, device="cpu", merge=3)
-    fed = np.concatenate([rows for rows, _, _ in engine._read_on(fan, [131], start)])
+    fed = np.concatenate([rows for rows, _, _ in _Fed(engine, fan, [131]).read(start)])
     whole = merge_planes(fan.read(start, 131 - (131 - start) % 3), 3)
     assert 30 <= len(fed) < len(whole)
     assert np.array_equal(fed, whole[-len(fed) :])
