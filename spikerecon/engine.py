@@ -162,103 +162,15 @@ class Reconstructor:
             for center in (centers[0], centers[-1]):
                 windows.check_center(center, recording.planes, self.before, self.after)
         if isinstance(self.method, Tfstp):
-            frames = self._fed(self.method, recording, centers, start)
+            frames = _Fed(self, recording, centers).frames(self.method, start)
         else:
-            frames = self._windowed(recording, centers)
+            frames = _Windowed(self, recording, centers).frames()
         with closing(frames):
             if self.bayer is None:
                 yield from frames
             else:  # it takes longer than TFP, or than any method on a GPU
                 in_colour = functools.partial(_in_colour, self.bayer)
                 yield from in_threads(in_colour, frames, torch.get_num_threads())
-
-    def _windowed(self, recording: Recording, centers: Sequence[int]) -> Generator[Frame]:
-        """`frames` of a method that looks at windows."""
-        read_ahead = RunAhead(self._read(recording, centers), QUEUE_DEPTH * self.batch_for(recording))
-        run = _Run(self, recording, centers)
-        coming: list[_Coming] = []
-        try:
-            while batch := list(itertools.islice(read_ahead, self.batch_for(recording))):
-                started = run.start(batch)
-                ready, coming = (coming, started) if self.overlap else (started, [])
-                for part in ready:
-                    yield from part.frames()
-            for part in coming:
-                yield from part.frames()
-        finally:
-            read_ahead.close()
-            run.close()
-
-    def _read(self, recording: Recording, centers: Iterable[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        """Centres with the packed rows of their windows, merged."""
-        room = self._room(recording, centers)
-        for center in centers:
-            if (rows := self._planes(recording, center - self.before, center + room, center, centers)) is None:
-                return
-            yield center, merge_planes(rows[: self.before + self.after], self.merge)
-
-    def _planes(
-        self, recording: Recording, first: int, until: int, center: int, centers: Iterable[int]
-    ) -> NDArray[np.uint8] | None:
-        """Packed rows of planes [first, until), for the picture at `center`.
-
-        None where a stream has ended before, and with it a range of centres; any other is refused.
-        """
-        with self.stage("read"):
-            rows = recording.read(first, until)
-        if len(rows) == until - first:
-            return rows
-        if not isinstance(centers, range):
-            windows.check_center(center, recording.planes, self.before, self.after)
-        return None
-
-    def _room(self, recording: Recording, centers: Iterable[int]) -> int:
-        """Planes that there must be from a centre on."""
-        if recording.planes is None and isinstance(centers, range):
-            return self.kept[1]  # as `centers` leaves where the end is known
-        return self.after
-
-    def _fed(self, method: Tfstp, recording: Recording, centers: Sequence[int], start: int) -> Generator[Frame]:
-        """`frames` of a method that is fed all planes in turn."""
-        read_ahead = RunAhead(self._read_on(recording, centers, start), QUEUE_DEPTH)
-        try:
-            for rows, afresh, center in read_ahead:
-                if afresh:
-                    state = method.begin(recording.height, recording.width, self.device)
-                with self.stage("unpack"):
-                    planes = unpack_bits(to_device([rows], self.device)[0], recording.width)
-                with self.stage("encode"):
-                    state.feed(planes)
-                if center is not None:
-                    with self.stage("decode"):
-                        rate = state.rate() / self.merge
-                    with self.stage("to host"):
-                        picture = rate.cpu().numpy()
-                    yield Frame(center, picture)
-        finally:
-            read_ahead.close()
-
-    def _read_on(
-        self, recording: Recording, centers: Iterable[int], start: int
-    ) -> Iterator[tuple[NDArray[np.uint8], bool, int | None]]:
-        """The planes up to each centre: packed rows, merged; whether they begin afresh; the centre that they reach."""
-        room = self._room(recording, centers)
-        fed = 0  # planes before this one
-        for number, center in enumerate(centers):
-            afresh = not number or not 0 <= center - fed <= self.reach
-            if afresh:
-                fed = max(start, center - self.reach)
-                fed -= (fed - start) % self.merge  # merged as they are by whoever begins at `start`
-                fed = min(fed, center - self.before)
-            stop = center - (center - fed) % self.merge
-            for first in range(fed, stop, FED_PLANES * self.merge) or (stop,):
-                last = min(first + FED_PLANES * self.merge, stop)
-                until = last if last < stop else center + room
-                if (rows := self._planes(recording, first, until, center, centers)) is None:
-                    return
-                yield merge_planes(rows[: last - first], self.merge), afresh, center if last == stop else None
-                afresh = False
-            fed = stop
 
     def batch_for(self, recording: Recording) -> int:
         """Pictures that are decoded at once for recordings of this size."""
@@ -301,19 +213,112 @@ class _Coming:
             yield Frame(center, rate if self.there is None else rate.copy())  # pinned memory is for the way only
 
 
-class _Run:
-    """One pass over a recording: the features of blocks that later windows still need."""
+class _Pass:
+    """One pass over a recording, for the pictures at some centres."""
 
     def __init__(self, engine: Reconstructor, recording: Recording, centers: Sequence[int]) -> None:
+        self.engine, self.recording, self.centers = engine, recording, centers
+        # Planes that there must be from a centre on: of a stream as many as `centers` leaves where the end is known.
+        self.goes_by_end = isinstance(centers, range)
+        self.room = engine.kept[1] if recording.planes is None and self.goes_by_end else engine.after
+
+    def planes(self, first: int, until: int, center: int) -> NDArray[np.uint8] | None:
+        """Packed rows of planes [first, until), for the picture at `center`.
+
+        None where a stream has ended before, and with it a range of centres; any other is refused.
+        """
+        with self.engine.stage("read"):
+            rows = self.recording.read(first, until)
+        if len(rows) == until - first:
+            return rows
+        if not self.goes_by_end:
+            windows.check_center(center, self.recording.planes, self.engine.before, self.engine.after)
+        return None
+
+
+class _Fed(_Pass):
+    """That of a method which is fed all planes in turn."""
+
+    def frames(self, method: Tfstp, start: int) -> Generator[Frame]:
+        """Pictures from planes `start` on; see `Reconstructor.frames`."""
+        engine, recording = self.engine, self.recording
+        read_ahead = RunAhead(self.read(start), QUEUE_DEPTH)
+        try:
+            for rows, afresh, center in read_ahead:
+                if afresh:
+                    state = method.begin(recording.height, recording.width, engine.device)
+                with engine.stage("unpack"):
+                    planes = unpack_bits(to_device([rows], engine.device)[0], recording.width)
+                with engine.stage("encode"):
+                    state.feed(planes)
+                if center is not None:
+                    with engine.stage("decode"):
+                        rate = state.rate() / engine.merge
+                    with engine.stage("to host"):
+                        picture = rate.cpu().numpy()
+                    yield Frame(center, picture)
+        finally:
+            read_ahead.close()
+
+    def read(self, start: int) -> Iterator[tuple[NDArray[np.uint8], bool, int | None]]:
+        """The planes up to each centre: packed rows, merged; whether they begin afresh; the centre that they reach."""
+        engine, merge = self.engine, self.engine.merge
+        fed = 0  # planes before this one
+        for number, center in enumerate(self.centers):
+            afresh = not number or not 0 <= center - fed <= engine.reach
+            if afresh:
+                fed = max(start, center - engine.reach)
+                fed -= (fed - start) % merge  # merged as they are by whoever begins at `start`
+                fed = min(fed, center - engine.before)
+            stop = center - (center - fed) % merge
+            for first in range(fed, stop, FED_PLANES * merge) or (stop,):
+                last = min(first + FED_PLANES * merge, stop)
+                until = last if last < stop else center + self.room
+                if (rows := self.planes(first, until, center)) is None:
+                    return
+                yield merge_planes(rows[: last - first], merge), afresh, center if last == stop else None
+                afresh = False
+            fed = stop
+
+
+class _Windowed(_Pass):
+    """That of a method which looks at windows: it keeps the features of blocks that later windows still need."""
+
+    def __init__(self, engine: Reconstructor, recording: Recording, centers: Sequence[int]) -> None:
+        super().__init__(engine, recording, centers)
         assert not isinstance(engine.quick, Tfstp)
-        self.engine = engine
         self.method = engine.quick
         self.offsets = [engine.merge * offset for offset in engine.quick.offsets]
-        self.width = recording.width
-        self.centers = centers if isinstance(centers, range) else frozenset(centers)
+        self.wanted = centers if isinstance(centers, range) else frozenset(centers)
         self.features: dict[int, Features] = {}
         self.hands = min(engine.batch_for(recording), torch.get_num_threads(), len(centers))
         self.crew: Crew | None = None
+
+    def frames(self) -> Generator[Frame]:
+        """The pictures, a batch at a time."""
+        engine = self.engine
+        read_ahead = RunAhead(self.read(), QUEUE_DEPTH * engine.batch_for(self.recording))
+        coming: list[_Coming] = []
+        try:
+            while batch := list(itertools.islice(read_ahead, engine.batch_for(self.recording))):
+                started = self.start(batch)
+                ready, coming = (coming, started) if engine.overlap else (started, [])
+                for part in ready:
+                    yield from part.frames()
+            for part in coming:
+                yield from part.frames()
+        finally:
+            read_ahead.close()
+            if self.crew is not None:
+                self.crew.close()
+
+    def read(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """Centres with the packed rows of their windows, merged."""
+        before, after = self.engine.before, self.engine.after
+        for center in self.centers:
+            if (rows := self.planes(center - before, center + self.room, center)) is None:
+                return
+            yield center, merge_planes(rows[: before + after], self.engine.merge)
 
     def start(self, batch: list[tuple[int, NDArray[np.uint8]]]) -> list[_Coming]:
         """The frames of windows (centre, packed rows); in parts where the device's memory is too small."""
@@ -353,10 +358,10 @@ class _Run:
             del self.features[start]
         with stage("to host"):
             if self.engine.bayer is None:
-                rates = crop(rates, height, self.width)
+                rates = crop(rates, height, self.recording.width)
             else:
-                rates = join_colours(crop(rates, (height + 1) // 2, (self.width + 1) // 2))
-                rates = rates[:, :height, : self.width]
+                rates = join_colours(crop(rates, (height + 1) // 2, (self.recording.width + 1) // 2))
+                rates = rates[:, :height, : self.recording.width]
             return _Coming(centers, rates)
 
     def _parts(self, items: list[T]) -> list[list[T]]:
@@ -397,7 +402,9 @@ class _Run:
         groups = self._parts(list(missing.items()))
         with stage("unpack"):
             device = self.engine.device
-            planes = [unpack_bits(to_device([rows for _, rows in group], device), self.width) for group in groups]
+            planes = [
+                unpack_bits(to_device([rows for _, rows in group], device), self.recording.width) for group in groups
+            ]
         with stage("encode"):
             encoded = self._each(self._features, planes)
         for group, levels in zip(groups, encoded, strict=True):
@@ -413,15 +420,10 @@ class _Run:
             planes = pad(planes.float(), self.method.multiple)
         return self.method.encode(planes)
 
-    def close(self) -> None:
-        """End the threads, if there are any."""
-        if self.crew is not None:
-            self.crew.close()
-
     def _needed_after(self, center: int, start: int) -> bool:
         """Whether a window beyond `center` has a block that starts at plane `start`, and memory allows keeping it."""
         later = (start - offset for offset in self.offsets)
-        if not any(c > center and c in self.centers for c in later):
+        if not any(c > center and c in self.wanted for c in later):
             return False
         size = sum(level.nbytes for level in self.features[start])
         return size * len(self.features) <= CACHE_BYTES or start >= center + self.offsets[-1]
