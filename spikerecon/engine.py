@@ -218,8 +218,8 @@ class _Pass:
 
     def __init__(self, engine: Reconstructor, recording: Recording, centers: Sequence[int]) -> None:
         self.engine, self.recording, self.centers = engine, recording, centers
+        self.goes_by_end = isinstance(centers, range)  # ends where a stream does
         # Planes that there must be from a centre on: of a stream as many as `centers` leaves where the end is known.
-        self.goes_by_end = isinstance(centers, range)
         self.room = engine.kept[1] if recording.planes is None and self.goes_by_end else engine.after
 
     def planes(self, first: int, until: int, center: int) -> NDArray[np.uint8] | None:
@@ -237,7 +237,7 @@ class _Pass:
 
 
 class _Fed(_Pass):
-    """That of a method which is fed all planes in turn."""
+    """A pass for a method that is fed all planes in turn."""
 
     def frames(self, method: Tfstp, start: int) -> Generator[Frame]:
         """Pictures from planes `start` on; see `Reconstructor.frames`."""
@@ -282,7 +282,7 @@ class _Fed(_Pass):
 
 
 class _Windowed(_Pass):
-    """That of a method which looks at windows: it keeps the features of blocks that later windows still need."""
+    """A pass for a method that looks at windows: it keeps the features of blocks that later windows still need."""
 
     def __init__(self, engine: Reconstructor, recording: Recording, centers: Sequence[int]) -> None:
         super().__init__(engine, recording, centers)
