@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, Phase, settings
+from numpy.typing import ArrayLike
 
 from spikerecon.cli import main
 from spikerecon.recording import unpack, write_recording
@@ -53,13 +54,13 @@ def write_scene(path: Path, name: str, width: int, height: int, planes: int) -> 
 
 
 class Still:
-    """A scene that does not change."""
+    """A scene that does not change: (height, width), or (height, width, 3) in colour."""
 
-    def __init__(self, picture):
+    def __init__(self, picture: ArrayLike):
         self.picture = np.asarray(picture, np.float32)
-        self.height, self.width = self.picture.shape
+        self.height, self.width = self.picture.shape[:2]
 
-    def light(self, t):
+    def light(self, t: float) -> np.ndarray:
         return self.picture
 
 

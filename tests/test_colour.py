@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL, Command, contents, needs_colour
+from conftest import SMALL, Command, Still, contents, needs_colour
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -25,7 +25,7 @@ from spikerecon.errors import OutputError, UsageError
 from spikerecon.metrics import psnr
 from spikerecon.planes import join_colours, split_colours
 from spikerecon.recording import auto_gain, from_rows, open_recording, pack, unpack, write_recording
-from spikerecon.scenes import make_scene
+from spikerecon.scenes import Scene, make_scene
 from spikerecon.simulate import simulate
 from spikerecon.video import read_video
 
@@ -34,18 +34,7 @@ pytestmark = needs_colour
 COLOURS = {"red": (0.9, 0, 0), "green": (0, 0.9, 0), "blue": (0, 0, 0.9), "skin": (0.9, 0.6, 0.3)}
 
 
-class Painted:
-    """A scene in colour that does not change."""
-
-    def __init__(self, picture: np.ndarray) -> None:
-        self.picture = picture.astype(np.float32)
-        self.height, self.width = picture.shape[:2]
-
-    def light(self, t: float) -> np.ndarray:
-        return self.picture
-
-
-class Drift(Painted):
+class Drift:
     """Colours with the fall of detail that photographs have, sliding by 0.2 pixels a plane; periodic."""
 
     velocity = (0.2, 0.07)
@@ -67,7 +56,7 @@ class Drift(Painted):
         return picture.clip(0, 1).astype(np.float32)
 
 
-def filmed(scene: Painted, pattern: str, planes: int = 60):
+def filmed(scene: Scene, pattern: str, planes: int = 60):
     rows = np.concatenate(list(simulate(scene, planes=planes, bayer=pattern)))
     return from_rows(rows, scene.width)
 
@@ -130,9 +119,9 @@ def test_unknown_patterns_are_refused(check):
 
 def test_grey_and_colour_are_not_mixed_up():
     with pytest.raises(UsageError, match=r"shape \(4, 8\) is not in colour"):
-        list(simulate(Painted(np.ones((4, 8))), planes=2, bayer="bggr"))
+        list(simulate(Still(np.ones((4, 8))), planes=2, bayer="bggr"))
     with pytest.raises(UsageError, match="needs a colour camera"):
-        list(simulate(Painted(np.ones((4, 8, 3))), planes=2))
+        list(simulate(Still(np.ones((4, 8, 3))), planes=2))
 
 
 # --- the engine --------------------------------------------------------------------------------------
@@ -158,7 +147,7 @@ def test_flat_colours_through_a_file(tmp_path: Path, pattern: str, size: tuple[i
     tfp = Reconstructor("tfp", window=60, device="cpu", bayer=pattern)
     width, height = size
     for name, colour in COLOURS.items():
-        scene = Painted(np.broadcast_to(colour, (height, width, 3)))
+        scene = Still(np.broadcast_to(colour, (height, width, 3)))
         write_recording(tmp_path / name, simulate(scene, planes=60, full_scale_rate=1, bayer=pattern), width)
         with open_recording(tmp_path / name, size=size) as recording:
             (frame,) = tfp.frames(recording)
@@ -172,7 +161,7 @@ def test_flat_colours_through_a_file(tmp_path: Path, pattern: str, size: tuple[i
 @pytest.mark.parametrize("layout", ["packed", "npz"])  # stored upside down, and upright
 def test_every_colour_is_where_it_was(tmp_path: Path, pattern: str, layout: str):
     picture = half_and_half(16, 24)
-    chunks = simulate(Painted(picture), planes=60, full_scale_rate=1, bayer=pattern)
+    chunks = simulate(Still(picture), planes=60, full_scale_rate=1, bayer=pattern)
     write_recording(tmp_path / "a", chunks, 24, layout=layout)
     with open_recording(tmp_path / "a", layout=layout, size=(24, 16)) as recording:
         (frame,) = Reconstructor("tfp", window=60, device="cpu", bayer=pattern).frames(recording)
@@ -256,7 +245,7 @@ def test_slow_motion(method: str, least: float):
 
 @pytest.fixture
 def three_colours(tmp_path: Path) -> Path:
-    scene = Painted(half_and_half(48, 64))
+    scene = Still(half_and_half(48, 64))
     write_recording(tmp_path / "colours.dat", simulate(scene, planes=100, bayer="bggr"), 64)
     return tmp_path / "colours.dat"
 
@@ -350,7 +339,7 @@ def test_pictures_in_colour_go_on_in_their_own_depth(spikerecon: Command, three_
 
 
 def test_one_gain_for_all_colours(spikerecon: Command, tmp_path: Path):
-    scene = Painted(np.broadcast_to((0.8, 0.4, 0.2), (48, 64, 3)))
+    scene = Still(np.broadcast_to((0.8, 0.4, 0.2), (48, 64, 3)))
     write_recording(tmp_path / "flat.dat", simulate(scene, planes=60, bayer="rggb"), 64)
     words = (*SMALL, "--method", "tfp", "--window", 60, "--bayer", "rggb", "--center", 30, "--json")
     (told,) = json.loads(spikerecon("frames", "flat.dat", *words).stdout)

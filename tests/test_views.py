@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SMALL, Command, contents, examples
+from conftest import SMALL, Command, Still, contents, examples
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -151,17 +151,6 @@ def test_what_is_seen_through_a_view_is_told_once_and_closed_with_it(tmp_path: P
 
 
 # Flaws found
-
-
-class Still:
-    """A picture that does not change, of firing rates: float32 (height, width)."""
-
-    def __init__(self, picture: np.ndarray):
-        self.picture = np.asarray(picture, np.float32)
-        self.height, self.width = self.picture.shape
-
-    def light(self, t: float) -> np.ndarray:
-        return self.picture
 
 
 CLEAN = SensorNoise(stuck_fraction=0, dead_fraction=0)
