@@ -14,6 +14,7 @@ from conftest import needs_cuda
 from spikerecon import engine as engines
 from spikerecon import recording as recordings
 from spikerecon.classical import ShortTermPlasticity
+from spikerecon.device import pick_precision
 from spikerecon.engine import Reconstructor, _Fed, _Windowed, cpu_batch, cuda_batch, plain_frame
 from spikerecon.errors import DeviceError, UsageError
 from spikerecon.methods import Stir, Tfi, Tfp, Tfstp, make_method, window_around
@@ -311,6 +312,8 @@ def test_pictures_side_by_side_are_those_of_one_after_the_other(fan, threads):
     difference = np.abs(pictures("bfloat16", "auto") - alone_in_half)
     assert difference.max() < 0.02
     assert difference.mean() < np.abs(alone_in_half - alone).mean() / 5
+    if pick_precision("auto", torch.device("cpu")) == "float32":  # bfloat16 is imitated, and differs less
+        assert difference.mean() < 2e-4
     assert torch.get_num_threads() == 2
 
 
