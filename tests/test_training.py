@@ -56,6 +56,22 @@ def textures(pictures) -> Textures:
     return Textures.load(find_pictures([pictures]), drawn=9)
 
 
+def test_what_is_learnt_from_is_not_measured_with(textures, pictures, tmp_path, monkeypatch):
+    """All tiles of every 16th photograph, and every 16th shape, are kept for validation."""
+    files = [tmp_path / f"{i:02}.png" for i in range(17)]
+    for i, file in enumerate(files):
+        Image.new("L", (640, 640) if i == 15 else (TILE, TILE), 10 * i).save(file)
+    makers = []
+    monkeypatch.setattr(loop, "SceneMaker", lambda *given: makers.append(given[0]) or SceneMaker(*given))
+    Trainer(tmp_path / "run", Textures.load([*files, pictures / "cutout.png"], drawn=32), config=SMALL, settings=FEW)
+    learnt, held_out = makers
+    assert learnt.photographs.tolist() == [*range(1, 16), 17, *[0] * 16]
+    assert held_out.photographs.tolist() == [16] * 3
+    assert held_out.pictures.unique().tolist() == [150]
+    assert (len(learnt.shapes), len(held_out.shapes)) == (31, 2)
+    assert textures.split() == (textures, textures)  # of three nothing can be kept
+
+
 def test_spikes_count_the_light_of_their_patch(textures):
     batches = SpikeBatches(SceneMaker(textures, 48, CPU, 0), batch=6, pool=24)
     for _ in range(3):
@@ -131,7 +147,8 @@ def test_a_share_of_what_moves_turns_and_some_as_fast_as_propellers(textures):
 def test_in_many_scenes_everything_moves_alike():
     grey = torch.full((1, TILE, TILE), 128, dtype=torch.uint8)
     stripes = 255 * (torch.arange(TILE) // 8 % 2 == 0).expand(1, TILE, TILE)
-    textures = Textures(grey, torch.stack([torch.zeros_like(stripes), stripes], 1).byte(), torch.tensor([True]))
+    shape = torch.stack([torch.zeros_like(stripes), stripes], 1).byte()
+    textures = Textures(grey, torch.ones(1), shape, torch.tensor([True]))
     maker = SceneMaker(textures, 32, CPU, seed=0)
     truths = torch.cat([maker.render(20)[:, -1] for _ in range(30)])
     assert 0.33 < (truths.std((1, 2)) < 1e-3).float().mean() < 0.48  # no stripes pass before the grey
@@ -143,7 +160,7 @@ def test_scenes_are_as_sharp_as_the_pictures_are():
     picture = torch.fft.ifft2(spectrum / (fine[:, None] + fine + TILE**-2).sqrt()).real  # 1 / f, as photographs have
     picture = 0.5 + 0.15 * picture / picture.std((1, 2), keepdim=True)
     nothing = torch.zeros(1, 2, TILE, TILE, dtype=torch.uint8)
-    textures = Textures((picture.clamp(0, 1) * 255).byte(), nothing, torch.tensor([False]))
+    textures = Textures((picture.clamp(0, 1) * 255).byte(), torch.ones(1), nothing, torch.tensor([False]))
     truth = SceneMaker(textures, 96, CPU, seed=0).render(40)[:, -1]
 
     def detail(x: torch.Tensor) -> float:

@@ -129,11 +129,11 @@ class Trainer:
         self.model: nn.Module = DistributedDataParallel(model) if grouped else model
         # Going on from a stop sees new scenes, and so does every process.
         seed = self.settings.seed + 1_000_003 * self.step + 7919 * self.process
-        textures = textures.to(self.device)
-        maker = SceneMaker(textures, self.settings.patch, self.device, seed + 1)
+        learnt, held_out = textures.to(self.device).split()
+        maker = SceneMaker(learnt, self.settings.patch, self.device, seed + 1)
         self.batches = SpikeBatches(maker, batch=self.settings.batch, pool=self.settings.pool)
-        held_out = SceneMaker(textures, self.settings.patch, self.device, VALIDATION_SEED)
-        validation = SpikeBatches(held_out, batch=16, pool=64)
+        maker = SceneMaker(held_out, self.settings.patch, self.device, VALIDATION_SEED)
+        validation = SpikeBatches(maker, batch=16, pool=64)
         self.validation = [validation.next() for _ in range(4)]
 
     def run(self, on_progress: Callable[[TrainProgress], None] | None = None) -> None:

@@ -25,6 +25,7 @@ PLANES = 60
 MIDDLE = PLANES // 2  # the truth is the light at the start of this plane
 MAX_SPEED = 1.5  # pixels a plane
 MAX_SPIN = 0.06  # radians a plane: 11,000 turns a minute at 20,000 planes/s, as propellers have
+HELD_OUT = 16  # one photograph and one shape of as many are kept to measure with
 SHARPENING = 2.5  # times the difference of a pixel and the mean around it, at most
 
 
@@ -45,11 +46,13 @@ def find_pictures(folders: Iterable[str | os.PathLike[str]]) -> list[Path]:
 class Textures:
     """What layers are made of, as uint8 tensors on the training device.
 
-    pictures: (N, TILE, TILE). shapes: (M, 2, TILE, TILE), an own texture and an opacity, centred.
-    own: (M,), whether the shape comes with its texture (a cutout) or takes a picture's.
+    pictures: (N, TILE, TILE). photographs: (N,), which one each of them is cut from, counted from 1; 0 for drawn ones.
+    shapes: (M, 2, TILE, TILE), an own texture and an opacity, centred. own: (M,), whether the shape comes with its
+    texture (a cutout) or takes a picture's.
     """
 
     pictures: Tensor
+    photographs: Tensor
     shapes: Tensor
     own: Tensor
 
@@ -61,7 +64,8 @@ class Textures:
         Raises RecordingError for a file that is no sound picture, UsageError where all are cutouts.
         """
         rng = np.random.default_rng(seed)
-        pictures, shapes, own = [], [], []
+        pictures, photographs, shapes, own = [], [], [], []
+        photograph = 0
         for path in paths:
             image = load_picture(path)
             cutout = image.convert("RGBA").convert("LA") if image.has_transparency_data else None
@@ -70,24 +74,42 @@ class Textures:
                 own.append(True)
                 continue
             grey = eight_bit(image, "L")
+            photograph += 1
             for _ in range(1 + (min(grey.size) >= 640) * 2):
                 pictures.append(_picture_tile(grey, rng))
+                photographs.append(photograph)
         if not pictures:
             raise UsageError("no opaque pictures to train on: all given ones are cutouts")
         pictures += [_draw_pattern(i, rng) for i in range(drawn // 2)]
+        photographs += [0] * (drawn // 2)
         for i in range(drawn):
             shape = _draw_shape(i, rng)
             shapes.append(np.stack([np.zeros_like(shape), shape]))
             own.append(False)
         return cls(
             torch.from_numpy(np.stack(pictures)),
+            torch.tensor(photographs),
             torch.from_numpy(np.stack(shapes)),
             torch.tensor(own),
         )
 
     def to(self, device: torch.device) -> Textures:
         """The same on another device."""
-        return Textures(self.pictures.to(device), self.shapes.to(device), self.own.to(device))
+        return Textures(*(part.to(device) for part in vars(self).values()))
+
+    def split(self) -> tuple[Textures, Textures]:
+        """Those to learn from, and others to measure with: every 16th photograph and shape.
+
+        Where there are fewer, nothing is held out, and both are all there is.
+        """
+        pictures = (self.photographs > 0) & (self.photographs % HELD_OUT == 0)
+        shapes = torch.arange(1, len(self.shapes) + 1, device=self.shapes.device) % HELD_OUT == 0
+        if not (pictures.any() and shapes.any()):
+            return self, self
+        return self._only(~pictures, ~shapes), self._only(pictures, shapes)
+
+    def _only(self, pictures: Tensor, shapes: Tensor) -> Textures:
+        return Textures(self.pictures[pictures], self.photographs[pictures], self.shapes[shapes], self.own[shapes])
 
 
 def _picture_tile(grey: Image.Image, rng: np.random.Generator) -> np.ndarray:
