@@ -13,15 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikerecon.errors import OutputError, UsageError
+from spikerecon.names import BAYER_PATTERNS
 
-PATTERNS = ("bggr", "rggb", "gbrg", "grbg")
 _REACH = 8  # pixels around one that its colour is made from
 
 
 def check_pattern(pattern: str) -> None:
     """Raises UsageError for an unknown pattern."""
-    if pattern not in PATTERNS:
-        raise UsageError(f"unknown Bayer pattern '{pattern}': choose {', '.join(PATTERNS)}")
+    if pattern not in BAYER_PATTERNS:
+        raise UsageError(f"unknown Bayer pattern '{pattern}': choose {', '.join(BAYER_PATTERNS)}")
 
 
 def shifted(pattern: str, left: int, top: int) -> str:

@@ -10,10 +10,10 @@ from typing import TypeVar
 import torch
 
 from spikerecon.errors import DeviceError, UsageError
+from spikerecon.names import PRECISIONS
 
 T = TypeVar("T")
 R = TypeVar("R")
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def pick_device(name: str) -> torch.device:
@@ -53,7 +53,7 @@ def pick_precision(name: str, device: torch.device) -> str:
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """A context in which a network computes in a precision, which `pick_precision` gave."""
     reduced = precision != "float32"
-    return torch.autocast(device.type, PRECISIONS[precision] if reduced else None, enabled=reduced)
+    return torch.autocast(device.type, getattr(torch, precision) if reduced else None, enabled=reduced)
 
 
 def _cpu_has_bfloat16() -> bool:

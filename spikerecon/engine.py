@@ -61,16 +61,16 @@ def _in_colour(bayer: str, frame: Frame) -> Frame:
 class Reconstructor:
     """Runs a method over recordings.
 
-    method: one of `methods.METHODS`, made by `make_method` with `weights` and `window`, or a method made already,
+    method: one of `names.METHODS`, made by `make_method` with `weights` and `window`, or a method made already,
     whose network is moved to the device.
     device: "auto" (CUDA if there is one), "cpu", "cuda", "cuda:N" or "mps". precision: "auto", "float32", "bfloat16"
     or "float16", of the network's arithmetic (without one it is float32); "auto" is bfloat16 where the processor has
     instructions for it.
     merge: planes merged into one before anything else (see `merge_planes`), for dark recordings; centres, steps and
     firing rates stay those of the camera's planes.
-    bayer: one of `colour.PATTERNS` where the recording is a colour camera's, and frames are to be in colour. Pixels of
-    a colour are reconstructed as a picture of their own, at half the size: side by side they fire at different rates,
-    which a method would take for texture.
+    bayer: one of `names.BAYER_PATTERNS` where the recording is a colour camera's, and frames are to be in colour.
+    Pixels of a colour are reconstructed as a picture of their own, at half the size: side by side they fire at
+    different rates, which a method would take for texture.
     before, after: planes of a window on both sides of its centre. kept: planes that `centers` leaves before the first
     centre, and from the last one on.
     reach: planes before a centre that can show in its picture.

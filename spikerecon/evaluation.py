@@ -154,7 +154,7 @@ def evaluate(
     *,
     measures: Sequence[str] = (),
 ) -> Evaluation:
-    """Score a method by PSNR and SSIM, and by `measures` of `metrics.MODELLED`.
+    """Score a method by PSNR and SSIM, and by `measures` of `names.MODELLED`.
 
     A prediction is rate / full-scale rate, clipped to [0, 1].
 

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from spikerecon import checkpoint, classical
 from spikerecon.errors import UsageError
+from spikerecon.names import METHODS
 from spikerecon.network import BLOCK_STRIDE, BLOCKS, STIR, Features
 
 TFP_WINDOW = 20
 TFI_WINDOW = 60
-METHODS = ("stir", "tfp", "tfi", "tfstp")
 WINDOWED = ("tfp", "tfi")  # those whose window is for the user to choose
 
 

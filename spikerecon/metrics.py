@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spikerecon.errors import OutputError, UsageError
+from spikerecon.names import MODELLED
 
-MODELLED = ("lpips", "niqe", "brisque")  # the lower, the better
 WINDOW_SIZE = 11
 WINDOW_SIGMA = 1.5
 K1, K2 = 0.01, 0.03

@@ -91,9 +91,9 @@ def simulate(
 
     Yields packed rows, uint8 (up to `chunk` planes, height, ceil(width / 8)). Intensity 1 fires
     `full_scale_rate` spikes per plane; the light of a plane is the mean of two instants in it. `seed` is the
-    sensor's: the same arguments give the same bytes, whatever `chunk` is. With `bayer`, one of `colour.PATTERNS`, a
-    scene in colour is filmed by a colour camera. Raises UsageError for a value out of range, and, when it is filmed,
-    for a scene in colour without a pattern or the other way round.
+    sensor's: the same arguments give the same bytes, whatever `chunk` is. With `bayer`, one of
+    `names.BAYER_PATTERNS`, a scene in colour is filmed by a colour camera. Raises UsageError for a value out of range,
+    and, when it is filmed, for a scene in colour without a pattern or the other way round.
     """
     if not 0 < full_scale_rate <= 1:
         raise UsageError(f"full-scale rate {full_scale_rate} is outside (0, 1] spikes per plane")

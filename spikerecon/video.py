@@ -34,6 +34,7 @@ from spikerecon.files import (
     publish,
     temporary_name,
 )
+from spikerecon.names import CODECS
 from spikerecon.pictures import PICTURE_SUFFIXES, check_levels, eight_bit, load_picture, pictures_in, save_png, to_uint
 from spikerecon.pipeline import WriteBehind
 
@@ -56,7 +57,6 @@ _CONTAINERS = {
     ".gif": _Container("gif", ("gif",), 1_000_000),
 }
 PICTURES_BEHIND = 4  # made while one is encoded
-CODECS = (*_H264, "ffv1")
 _MIN_FPS = 0.01
 _PICTURE_NAME = "%06d.png"
 

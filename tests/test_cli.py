@@ -21,9 +21,7 @@ from PIL import Image
 from spikerecon import __version__
 from spikerecon.cli import main
 from spikerecon.cli.console import Progress, progress
-from spikerecon.cli.evaluate import MEASURES
 from spikerecon.comparison import HEADING
-from spikerecon.metrics import MODELLED
 from spikerecon.pictures import eight_bit
 from spikerecon.recording import open_recording
 from spikerecon.scenes import make_scene, truth
@@ -392,10 +390,6 @@ def test_evaluate_prints_json_alone(spikerecon: Command):
     assert scores["weights"].startswith("weights stir (")
     assert [r["center"] for r in scores["results"]] == [30]
     assert result.stderr == ""
-
-
-def test_evaluate_offers_all_measures_with_models():
-    assert MEASURES == MODELLED
 
 
 def test_evaluate_measures_more_where_asked_to(spikerecon: Command, monkeypatch: pytest.MonkeyPatch):

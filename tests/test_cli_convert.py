@@ -12,8 +12,6 @@ import pytest
 from conftest import SMALL, Command, contents
 from PIL import Image
 
-from spikerecon import video
-from spikerecon.cli.convert import CODECS
 from spikerecon.comparison import HEADING
 from spikerecon.engine import Reconstructor
 from spikerecon.methods import Stir
@@ -45,10 +43,6 @@ def test_a_video_holds_the_frames(spikerecon: Command, small_file: Path, suffix:
     found = list(read_video(f"out.{suffix}"))
     assert far_apart(found, pictures(small_file)) <= (0 if suffix == "gif" else 8)
     assert list(contents(Path())) == [f"out.{suffix}"]
-
-
-def test_the_codecs_are_those_of_videos():
-    assert CODECS == video.CODECS
 
 
 @pytest.mark.parametrize(("codec", "difference"), [("h264-lossless", 1), ("ffv1", 0)])

@@ -15,10 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from spikerecon.cli.options import LAYOUTS
 from spikerecon.errors import OutputError, RecordingError, RecordingWarning, UsageError
+from spikerecon.names import LAYOUT_NAMES
 from spikerecon.recording import (
-    LAYOUT_NAMES,
     MIN_PLANES,
     open_recording,
     pack,
@@ -438,10 +437,6 @@ def test_evaluate_knows_the_layout_of_what_was_simulated(spikerecon: Command):
     (entry,) = json.loads(Path("true/sequences.json").read_text())
     assert entry["layout"] == "npz"
     assert "mean" in spikerecon("evaluate", "true/sequences.json", "--method", "tfp").stdout
-
-
-def test_the_command_line_knows_all_layouts():
-    assert LAYOUTS == LAYOUT_NAMES
 
 
 def test_info_draws(spikerecon: Command, small_file: Path, monkeypatch: pytest.MonkeyPatch):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from spikerecon.errors import OutputError, UsageError
-from spikerecon.metrics import MODELLED, modelled, psnr, ssim
+from spikerecon.metrics import modelled, psnr, ssim
+from spikerecon.names import MODELLED
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from spikerecon.errors import RecordingError, RecordingWarning, UsageError
+from spikerecon.names import LAYOUT_NAMES
 from spikerecon.recording import (
-    LAYOUT_NAMES,
     MIN_PLANES,
     Flaws,
     Recording,

@@ -24,11 +24,11 @@ from spikerecon.cli.options import (
     step_option,
 )
 from spikerecon.errors import OutputError, SpikeReconError, UsageError
+from spikerecon.names import CODECS
 
 if TYPE_CHECKING:
     from spikerecon.engine import Frame
 
-CODECS = ("h264", "h264-lossless", "h264-nvenc", "ffv1")  # written out: --help needs no numpy
 FOLLOW_SECONDS = 5.0
 # Of white, on average and in any pixel: what another device, or where TFSTP began, may change. Between bfloat16 and
 # float32 it is up to 0.0014 and 0.012.

@@ -17,8 +17,7 @@ from spikerecon.cli.options import (
     quiet_option,
 )
 from spikerecon.errors import UsageError
-
-MEASURES = ("lpips", "niqe", "brisque")  # written out: --help needs no numpy
+from spikerecon.names import MODELLED
 
 
 @click.command("evaluate")
@@ -27,7 +26,7 @@ MEASURES = ("lpips", "niqe", "brisque")  # written out: --help needs no numpy
 @click.option(
     "--measure",
     "measures",
-    type=click.Choice(MEASURES),
+    type=click.Choice(MODELLED),
     multiple=True,
     help="Measure this as well (lower is better); can be repeated. It fetches a model when first used.",
 )

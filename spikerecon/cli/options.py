@@ -15,13 +15,11 @@ import click
 
 from spikerecon.cli.console import say
 from spikerecon.errors import UsageError
+from spikerecon.names import BAYER_PATTERNS, LAYOUT_NAMES, METHODS, PRECISIONS
 
 if TYPE_CHECKING:
     from spikerecon.engine import Frame, Reconstructor
     from spikerecon.recording import Recording
-
-LAYOUTS = ("auto", "packed", "row-headers", "raw1000", "npz", "spikelink")  # written out: --help needs no numpy
-BAYER_PATTERNS = ("bggr", "rggb", "gbrg", "grbg")
 
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -179,7 +177,7 @@ input_options = _packed(
     InputOptions,
     click.option(
         "--layout",
-        type=click.Choice(LAYOUTS),
+        type=click.Choice(LAYOUT_NAMES),
         default="auto",
         show_default=True,
         help="How planes are stored.",
@@ -288,13 +286,13 @@ class MethodOptions:
 method_options = _packed(
     "run",
     MethodOptions,
-    click.option("--method", type=click.Choice(["stir", "tfp", "tfi", "tfstp"]), help="[default: stir]"),
+    click.option("--method", type=click.Choice(METHODS), help="[default: stir]"),
     click.option("--window", type=int, help="Planes that tfp averages (default 20) or tfi searches (default 60)."),
     click.option("--weights", metavar="NAME|FILE", help="Weights of stir. [default: stir]"),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps."),
     click.option(
         "--precision",
-        type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+        type=click.Choice(["auto", *PRECISIONS]),
         default="auto",
         show_default=True,
     ),

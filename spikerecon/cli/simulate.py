@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from spikerecon.cli.console import note_if_short, progress, say, write_json
-from spikerecon.cli.options import BAYER_PATTERNS, LAYOUTS, overwrite_option, quiet_option
+from spikerecon.cli.options import overwrite_option, quiet_option
 from spikerecon.errors import OutputError, RecordingError, UsageError
 from spikerecon.files import check_file, check_folder, check_name
+from spikerecon.names import BAYER_PATTERNS, LAYOUT_NAMES
 
 if TYPE_CHECKING:
     from spikerecon.recording import Bytes
@@ -28,7 +29,11 @@ TRUTH = "sequences.json"  # in a folder of true pictures
 @click.option("--start", type=int, default=0, show_default=True, help="Plane of the scene to begin with.")
 @click.option("--size", metavar="WIDTHxHEIGHT", help="Of a built-in scene. [default: 400x250, of raw1000 1000x1000]")
 @click.option(
-    "--layout", type=click.Choice(LAYOUTS[1:]), default="packed", show_default=True, help="How to store the planes."
+    "--layout",
+    type=click.Choice(LAYOUT_NAMES[1:]),
+    default="packed",
+    show_default=True,
+    help="How to store the planes.",
 )
 @click.option(
     "--planes-per-frame",

@@ -11,7 +11,6 @@ pixel row padded with zeros to whole bytes, rows upright.
 
 from spikerecon.recording.flaws import Flaws, find_flaws, flaws_in, flaws_of_flat
 from spikerecon.recording.layouts import (
-    LAYOUT_NAMES,
     MIN_PLANES,
     Bytes,
     pack,
@@ -31,7 +30,6 @@ from spikerecon.recording.views import cropped, mended
 from spikerecon.recording.writing import check_recording, write_recording
 
 __all__ = [
-    "LAYOUT_NAMES",
     "MIN_PLANES",
     "Bytes",
     "Flaws",

@@ -39,7 +39,6 @@ LAYOUTS = {
         Layout("row-headers", ((400, 250),), header_bits=16),
     )
 }
-LAYOUT_NAMES = ("auto", *LAYOUTS, "raw1000", "npz", "spikelink")
 
 
 def pack(planes: NDArray[np.uint8] | NDArray[np.bool_]) -> Bytes:

@@ -16,10 +16,10 @@ from typing import BinaryIO, SupportsIndex
 import numpy as np
 
 from spikerecon.errors import RecordingError, RecordingWarning, UsageError
+from spikerecon.names import LAYOUT_NAMES
 from spikerecon.recording import raw1000
 from spikerecon.recording.detect import Content, Question
 from spikerecon.recording.layouts import (
-    LAYOUT_NAMES,
     LAYOUTS,
     MIN_PLANES,
     Bytes,
