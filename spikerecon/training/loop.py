@@ -129,7 +129,7 @@ class Trainer:
         self.model: nn.Module = DistributedDataParallel(model) if grouped else model
         # Going on from a stop sees new scenes, and so does every process.
         seed = self.settings.seed + 1_000_003 * self.step + 7919 * self.process
-        learnt, held_out = textures.to(self.device).split()
+        learnt, held_out = (part.to(self.device) for part in textures.split())
         maker = SceneMaker(learnt, self.settings.patch, self.device, seed + 1)
         self.batches = SpikeBatches(maker, batch=self.settings.batch, pool=self.settings.pool)
         maker = SceneMaker(held_out, self.settings.patch, self.device, VALIDATION_SEED)

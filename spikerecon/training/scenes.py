@@ -98,12 +98,12 @@ class Textures:
         return Textures(*(part.to(device) for part in vars(self).values()))
 
     def split(self) -> tuple[Textures, Textures]:
-        """Those to learn from, and others to measure with: every 16th photograph and shape.
+        """Those to learn from, and others to measure with: every 16th photograph and shape, of what is on a CPU.
 
         Where there are fewer, nothing is held out, and both are all there is.
         """
         pictures = (self.photographs > 0) & (self.photographs % HELD_OUT == 0)
-        shapes = torch.arange(1, len(self.shapes) + 1, device=self.shapes.device) % HELD_OUT == 0
+        shapes = torch.arange(1, len(self.shapes) + 1) % HELD_OUT == 0
         if not (pictures.any() and shapes.any()):
             return self, self
         return self._only(~pictures, ~shapes), self._only(pictures, shapes)
