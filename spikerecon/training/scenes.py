@@ -98,7 +98,7 @@ class Textures:
         return Textures(*(part.to(device) for part in vars(self).values()))
 
     def split(self) -> tuple[Textures, Textures]:
-        """Those to learn from, and others to measure with: every 16th photograph and shape, of what is on a CPU.
+        """Those to learn from, and others to measure with: every 16th photograph and shape.
 
         Where there are fewer, nothing is held out, and both are all there is.
         """
