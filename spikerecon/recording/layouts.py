@@ -20,16 +20,14 @@ Bytes = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Layout:
-    """How the planes of a headerless file are stored.
+    """How the planes of a headerless file are stored: bottom row first.
 
-    `sizes` are those of the cameras that write it, `header_bits` follow the pixels of each row, and `flip` is
-    whether the bottom row comes first.
+    `sizes` are those of the cameras that write it, and `header_bits` follow the pixels of each row.
     """
 
     name: str
     sizes: tuple[Size, ...]
     header_bits: int = 0
-    flip: bool = True
 
 
 LAYOUTS = {

@@ -256,7 +256,7 @@ def _open_stream(
     geometry = Geometry(LAYOUTS["packed"], *size)
     owned = isinstance(stream, Path)  # a named pipe, which waits for its other end when it is opened
     source = StreamSource(opened(stream) if isinstance(stream, Path) else stream, geometry, name, owned)
-    upside_down = geometry.layout.flip if flip is None else flip
+    upside_down = True if flip is None else flip
     return Recording(name, "packed", size, upside_down, "a stream is packed planes of the size given", source)
 
 
@@ -315,7 +315,7 @@ def _open_store(
     hint = "; if it is of another size, give --size" if size is None else ""
     source: StoredSource | None = _raw_source(store, layout, size)
     if isinstance(source, raw1000.RawSource):
-        settled, size, upside_down = "raw1000", raw1000.SIZE, False
+        settled, size = "raw1000", raw1000.SIZE
         why += f"trailers number its rows, and the first plane starts at byte {source.first_byte}"
     else:
         content = Content(store, (store.even_bytes if isinstance(store, FolderStore) else 0) or store.size)
@@ -331,10 +331,9 @@ def _open_store(
         geometry, doubt = verdict.geometry, verdict.doubt
         if isinstance(store, FolderStore):
             store.settle(geometry.plane_bytes)
-        settled, size, upside_down, why = geometry.layout.name, geometry.size, geometry.layout.flip, why + verdict.why
+        settled, size, why = geometry.layout.name, geometry.size, why + verdict.why
         source = PlainSource(store, geometry)
-    if flip is not None:
-        upside_down = flip
+    upside_down = settled != "raw1000" if flip is None else flip
     whole: Source = source if follow is None else FollowedSource(source, follow)
     recording = Recording(store.name, name if name == "spikelink" else settled, size, upside_down, why, whole, hint)
     for note in (*store.notes, doubt):
