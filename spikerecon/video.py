@@ -47,13 +47,13 @@ class _Container:
     options: str = ""
 
 
-_H264 = ("h264", "h264-lossless", "h264-nvenc")
+_H264 = tuple(codec for codec in CODECS if codec.startswith("h264"))
 # The .mp4 clock counts the pictures' own time unit exactly; Matroska's counts milliseconds. GIF takes any
 # rate here because `check_output` brings it to one that GIF has.
 _CONTAINERS = {
     ".mp4": _Container("mp4", _H264, 1_000_000, "-movflags +faststart"),
     ".mov": _Container("mov", _H264, 1_000_000, "-movflags +faststart"),
-    ".mkv": _Container("matroska", (*_H264, "ffv1"), 1_000),
+    ".mkv": _Container("matroska", CODECS, 1_000),
     ".gif": _Container("gif", ("gif",), 1_000_000),
 }
 PICTURES_BEHIND = 4  # made while one is encoded
