@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spikerecon import recording as module
 from spikerecon.errors import OutputError, RecordingError, RecordingWarning, UsageError
+from spikerecon.names import LAYOUT_NAMES
 from spikerecon.recording import (
     Bytes,
+    Recording,
     auto_gain,
     auto_merge,
     from_rows,
@@ -30,13 +31,14 @@ from spikerecon.recording import (
     write_recording,
 )
 from spikerecon.recording.detect import Content
+from spikerecon.recording.layouts import LAYOUTS
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 needs_eval = pytest.mark.skipif(not (SHARED / "eval").is_dir(), reason="needs the evaluation sequences")
 needs_real = pytest.mark.skipif(not (SHARED / "real").is_dir(), reason="needs the real capture")
 
 
-def rate_map(recording: module.Recording, *planes: int, **options: int) -> np.ndarray:
+def rate_map(recording: Recording, *planes: int, **options: int) -> np.ndarray:
     counts, counted = spike_counts(recording, *planes, **options)
     return (counts / counted).astype(np.float32)
 
@@ -663,6 +665,11 @@ def test_a_file_that_shrinks(tmp_path):
 def test_what_is_imported():
     code = "import sys, spikerecon.recording, spikerecon.windows; print('torch' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
+
+
+def test_layouts_have_the_names_agreed_on():
+    assert LAYOUT_NAMES == ("auto", "packed", "row-headers", "raw1000", "npz", "spikelink")
+    assert LAYOUT_NAMES[1:] == (*LAYOUTS, "raw1000", "npz", "spikelink")
 
 
 # Recordings that this package did not write
