@@ -19,8 +19,11 @@ M = TypeVar("M", bound=nn.Module)
 
 # Products saved for what the transforms cost, C O / (C + O) channels: with fewer, plain convolutions are as quick.
 LEAST_GAIN = 40
-LEAST_GAIN_LEARNT = 24  # plain gradients cost more still
-FEWEST_PIXELS = 1024  # of a batch: with fewer, the kernel's own transform does, which changes from step to step
+# In training kernels change from step to step, and are transformed anew; so pictures must be larger.
+FEWEST_PIXELS = 48 * 48
+# Plain gradients of kernels take several times as long as anything else, and the longer the larger pictures are.
+LEAST_GAIN_OF_GRADIENTS = 18
+FEWEST_PIXELS_OF_GRADIENTS = 32 * 32
 TILES = 100  # worked on at once: what the caches hold
 STEP = 6  # pixels, between tiles
 SIDE = STEP + 2  # of a tile
@@ -58,7 +61,7 @@ def quickened(network: M, *, learning: bool = False) -> M:
 
 
 def _replace_convolutions(parent: nn.Module, learning: bool) -> None:
-    least = LEAST_GAIN_LEARNT if learning else LEAST_GAIN
+    least = LEAST_GAIN_OF_GRADIENTS if learning else LEAST_GAIN
     for name, child in parent.named_children():
         match list(child) if isinstance(child, nn.Sequential) and not learning else [child]:
             case [nn.Conv2d() as conv] if _gains(conv, least):
@@ -71,7 +74,13 @@ def _replace_convolutions(parent: nn.Module, learning: bool) -> None:
 
 def _gains(conv: nn.Conv2d, least: int) -> bool:
     plain = conv.kernel_size == (3, 3) and conv.stride == conv.padding == conv.dilation == (1, 1) and conv.groups == 1
-    return plain and conv.in_channels * conv.out_channels >= least * (conv.in_channels + conv.out_channels)
+    return plain and _saved(conv.weight) >= least
+
+
+def _saved(weight: Tensor) -> float:
+    """What a kernel (O, C, 3, 3) gains by, see LEAST_GAIN."""
+    outputs, channels = weight.shape[:2]
+    return channels * outputs / (channels + outputs)
 
 
 class WinogradConvolution(nn.Module):
@@ -97,10 +106,9 @@ class LearntConvolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, O, H, W), channels-last."""
-        if x[:, 0].numel() < FEWEST_PIXELS:
+        if x[0, 0].numel() < FEWEST_PIXELS_OF_GRADIENTS:
             return F.conv2d(x, self.weight, self.bias, padding=1)
-        found = _Convolution.apply(x, self.weight)
-        return found if self.bias is None else found + self.bias[:, None, None]
+        return _Convolution.apply(x, self.weight, self.bias)
 
 
 class _Convolution(torch.autograd.Function):
@@ -110,15 +118,23 @@ class _Convolution(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return convolve(x, transformed(weight))
+        return _quicker(x, weight, bias)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         x, weight = ctx.saved_tensors
         turned = weight.flip(2, 3).transpose(0, 1)
-        return convolve(grad, transformed(turned)), weight_gradient(x, grad)
+        of_bias = grad.sum((0, 2, 3)) if ctx.needs_input_grad[2] else None
+        return _quicker(grad, turned, None), weight_gradient(x, grad), of_bias
+
+
+def _quicker(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """A convolution with a kernel (O, C, 3, 3) that is not transformed yet, the quicker way."""
+    if x[0, 0].numel() < FEWEST_PIXELS or _saved(weight) < LEAST_GAIN:
+        return F.conv2d(x, weight, bias, padding=1)
+    return convolve(x, transformed(weight), bias)
 
 
 def transformed(weight: Tensor) -> Tensor:

@@ -4,10 +4,17 @@ import pytest
 import torch
 from torch import nn
 
+from spikerecon import winograd
 from spikerecon.network import STIR, StirConfig, conv_prelu
-from spikerecon.winograd import LEAST_GAIN, LearntConvolution, WinogradConvolution, quickened
+from spikerecon.winograd import (
+    LEAST_GAIN,
+    LEAST_GAIN_OF_GRADIENTS,
+    LearntConvolution,
+    WinogradConvolution,
+    quickened,
+)
 
-MANY = 2 * LEAST_GAIN
+MANY, SOME = 2 * LEAST_GAIN, 2 * LEAST_GAIN_OF_GRADIENTS  # channels
 
 
 @pytest.mark.parametrize("size", [(1, 1), (4, 8), (13, 30), (40, 402), (5, 410)])
@@ -35,17 +42,38 @@ def test_it_takes_an_activation_along(slopes):
         assert (quick(x) - layers(x)).abs().max() < 1e-4
 
 
-@pytest.mark.parametrize("size", [(1, 1), (13, 50), (40, 402)])
+@pytest.mark.parametrize("size", [(1, 1), (13, 50), (40, 50), (40, 402)])
+@pytest.mark.parametrize("channels", [SOME, MANY])
 @pytest.mark.parametrize("bias", [True, False])
-def test_gradients_are_those_of_the_plain_convolution(size, bias):
+def test_gradients_are_those_of_the_plain_convolution(size, channels, bias):
     torch.manual_seed(0)
-    conv = nn.Conv2d(MANY + 3, MANY + 5, 3, padding=1, bias=bias)
-    x = torch.randn(2, MANY + 3, *size, requires_grad=True)
-    towards = torch.randn(2, MANY + 5, *size)
-    expected = torch.autograd.grad((conv(x) * towards).sum(), [x, *conv.parameters()])
-    found = torch.autograd.grad((LearntConvolution(conv)(x) * towards).sum(), [x, *conv.parameters()])
+    conv = nn.Conv2d(channels + 3, channels + 5, 3, padding=1, bias=bias)
+    x = torch.randn(2, channels + 3, *size, requires_grad=True)
+    towards = torch.randn(2, channels + 5, *size)
+    found, expected = LearntConvolution(conv)(x), conv(x)
+    assert (found - expected).abs().max() < 1e-4
+    found, expected = (torch.autograd.grad((y * towards).sum(), [x, *conv.parameters()]) for y in (found, expected))
     for one, other in zip(found, expected, strict=True):
         assert (one - other).abs().max() < 1e-4 * max(1, other.abs().max())
+
+
+@pytest.mark.parametrize(
+    ("channels", "size", "pictures", "gradients"),
+    [(MANY, 48, 2, 1), (MANY, 40, 0, 1), (MANY, 24, 0, 0), (SOME, 48, 0, 1), (SOME, 24, 0, 0)],
+)
+def test_each_part_of_learning_goes_the_way_that_is_quicker_there(channels, size, pictures, gradients, monkeypatch):
+    """Pictures, there and back, where they are large and channels many; the kernel's gradients sooner."""
+    calls = []
+
+    def counted(name):
+        way = getattr(winograd, name)
+        monkeypatch.setattr(winograd, name, lambda *given: (calls.append(name), way(*given))[1])
+
+    counted("convolve")
+    counted("weight_gradient")
+    (conv,) = quickened(nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1)), learning=True)
+    conv(torch.randn(1, channels, size, size, requires_grad=True)).sum().backward()
+    assert (calls.count("convolve"), calls.count("weight_gradient")) == (pictures, gradients)
 
 
 def test_a_network_learns_the_same_from_quick_gradients():
@@ -90,3 +118,8 @@ def test_a_quick_network_draws_the_same_and_shares_what_it_can():
 )
 def test_other_convolutions_stay(conv):
     assert quickened(nn.Sequential(conv))[0].__class__ is nn.Conv2d
+
+
+def test_convolutions_of_few_channels_stay_in_training():
+    conv = nn.Conv2d(SOME, SOME - 1, 3, padding=1)
+    assert quickened(nn.Sequential(conv), learning=True)[0].__class__ is nn.Conv2d
