@@ -98,7 +98,7 @@ class WinogradConvolution(nn.Module):
 
 
 class LearntConvolution(nn.Module):
-    """What a convolution (3x3, padding 1) gives, with gradients, from the same weights."""
+    """What a convolution (3x3, padding 1) gives, with gradients, from the same weights, each the quicker way."""
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
@@ -114,7 +114,8 @@ class LearntConvolution(nn.Module):
 class _Convolution(torch.autograd.Function):
     """Its gradients are convolutions too: with the kernel turned round, and of what came in with what comes back.
 
-    Tiles are transformed again for the latter: to keep them would take twice the memory of what came in.
+    The latter is always Winograd's way. Tiles are transformed for it, again where they have been on the way there: to
+    keep them would take twice the memory of what came in.
     """
 
     @staticmethod
@@ -127,10 +128,10 @@ class _Convolution(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         turned = weight.flip(2, 3).transpose(0, 1)
         of_bias = grad.sum((0, 2, 3)) if ctx.needs_input_grad[2] else None
-        return _quicker(grad, turned, None), weight_gradient(x, grad), of_bias
+        return _quicker(grad, turned), weight_gradient(x, grad), of_bias
 
 
-def _quicker(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def _quicker(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """A convolution with a kernel (O, C, 3, 3) that is not transformed yet, the quicker way."""
     if x[0, 0].numel() < FEWEST_PIXELS or _saved(weight) < LEAST_GAIN:
         return F.conv2d(x, weight, bias, padding=1)
